@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The bridge to Wasmtime: plain C data, no policy. src/sandbox is the only includer.
+ * Implemented in Rust (bridge/host/src); the ABI number is checked at start.
+ *
+ * Every entry catches panics and reports failures in a gbw_failure; none aborts. Nothing here reads
+ * a setting that C did not pass. Strings are UTF-8 spans, borrowed for the call unless said
+ * otherwise; strings that the bridge returns are freed with gbw_string_free.
+ *
+ * Threads: engines, programs and linked programs may be used from any thread; a call is created,
+ * polled and freed by one thread at a time. A waker may fire on any thread.
+ */
+#ifndef GB_WASM_H
+#define GB_WASM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define GBW_ABI 1u
+uint32_t gbw_abi(void);
+/* "wasmtime 48.0.8"; static. */
+const char *gbw_version(void);
+
+struct gbw_span {
+    const uint8_t *ptr;
+    size_t len;
+};
+
+struct gbw_string {
+    char *ptr; /* NUL-terminated as well; NULL when empty or absent */
+    size_t len;
+    size_t cap; /* the allocator's business */
+};
+void gbw_string_free(struct gbw_string *s);
+
+enum gbw_failure_kind {
+    GBW_NONE = 0,
+    GBW_PANIC,             /* a defect; the engine still serves */
+    GBW_INTERNAL,          /* anything else of Wasmtime's */
+    GBW_CONFIG,            /* engine settings Wasmtime refuses */
+    GBW_ADDRESS_SPACE,     /* the pool or a memory could not be reserved */
+    GBW_INVALID_MODULE,    /* not a module; message says why and where */
+    GBW_INVALID_COMPONENT, /* not a component */
+    GBW_INVALID_TEXT,      /* text format with a syntax error */
+    GBW_LINK,              /* an import is missing or of another type */
+    GBW_NO_EXPORT,         /* the entry does not exist or has another type */
+    GBW_TRAP,              /* see trap */
+    GBW_EXIT,              /* proc_exit or wasi:cli/exit, see exit_status */
+    GBW_STOPPED,           /* a callback asked to end the call */
+    GBW_LIMIT_MEMORY,      /* the limiter refused the initial size */
+    GBW_LIMIT_TABLE,
+    GBW_LIMIT_INSTANCES,   /* counts per store, or the pool's shape is too small for the program */
+    GBW_LIMIT_HANDLES,     /* a handle table is full */
+    GBW_LIMIT_HOSTCALL,    /* one host call asked for too many bytes (lists, strings, random) */
+    GBW_LIMIT_ANSWER,      /* the answer is longer than answer_bytes_max */
+    GBW_POOL_FULL          /* no free slot: too many calls at once */
+};
+
+enum gbw_trap {
+    GBW_TRAP_NONE = 0,
+    GBW_TRAP_STACK_OVERFLOW,
+    GBW_TRAP_OUT_OF_FUEL,
+    GBW_TRAP_INTERRUPT,
+    GBW_TRAP_UNREACHABLE,
+    GBW_TRAP_MEMORY_OUT_OF_BOUNDS,
+    GBW_TRAP_OTHER
+};
+
+struct gbw_failure {
+    uint32_t kind; /* enum gbw_failure_kind */
+    uint32_t trap; /* enum gbw_trap */
+    int32_t exit_status;
+    struct gbw_string message;   /* one line, no host paths */
+    struct gbw_string backtrace; /* guest frames, several lines; may be empty */
+};
+void gbw_failure_fini(struct gbw_failure *f);
+
+/* ---- runtime and engine ---- */
+
+/* One per process: a tokio runtime with one worker thread and a bounded number of blocking threads,
+ * entered around every poll and drop, because WASI clocks and files need it. */
+struct gbw_runtime;
+struct gbw_runtime *gbw_runtime_new(uint32_t blocking_threads_max, struct gbw_failure *f);
+void gbw_runtime_free(struct gbw_runtime *r);
+
+struct gbw_engine_config {
+    bool fuel;
+    bool memory64;
+    bool pooling;
+    uint64_t wasm_stack_bytes;
+    uint64_t async_stack_bytes;        /* > wasm_stack_bytes */
+    uint64_t memory_reservation_bytes; /* virtual, per memory */
+    uint64_t memory_guard_bytes;
+    uint32_t component_handles_max; /* per store; Wasmtime's own guest handle tables */
+    /* the pool's shape; ignored without pooling */
+    uint32_t pool_calls;             /* component instances and stacks */
+    uint32_t pool_core_instances;    /* in total */
+    uint32_t pool_memories;          /* in total */
+    uint32_t pool_tables;            /* in total */
+    uint32_t core_instances_per_call_max;
+    uint32_t memories_per_call_max;
+    uint32_t tables_per_call_max;
+    uint64_t pool_memory_bytes_max; /* per memory */
+    uint32_t pool_table_elements_max;
+    uint64_t pool_keep_resident_bytes; /* per slot */
+};
+
+struct gbw_engine;
+struct gbw_engine *gbw_engine_new(struct gbw_runtime *r, const struct gbw_engine_config *config,
+                                  struct gbw_failure *f);
+void gbw_engine_free(struct gbw_engine *e); /* programs keep it alive */
+/* Advances the epoch by one. Any thread; async-signal-safe. */
+void gbw_engine_tick(const struct gbw_engine *e);
+
+/* ---- programs ---- */
+
+struct gbw_program;
+/* Compiles a component or a core module, binary or text. */
+struct gbw_program *gbw_program_new(struct gbw_engine *e, struct gbw_span bytes,
+                                    struct gbw_failure *f);
+void gbw_program_free(struct gbw_program *p);
+bool gbw_program_is_component(const struct gbw_program *p);
+
+enum gbw_item_kind {
+    GBW_ITEM_FUNC,
+    GBW_ITEM_RESOURCE,
+    GBW_ITEM_INSTANCE, /* an interface; its members follow as items of their own */
+    GBW_ITEM_MEMORY,
+    GBW_ITEM_TABLE,
+    GBW_ITEM_GLOBAL,
+    GBW_ITEM_OTHER
+};
+struct gbw_item {
+    uint32_t kind; /* enum gbw_item_kind */
+    /* Component: interface name ("wasi:nn/graph@…"), empty at the world's root.
+     * Core module import: the module name. Core module export: empty. */
+    struct gbw_span interface;
+    struct gbw_span name; /* "[method]graph.init-execution-context", "run", "fd_write"; empty for the
+                             interface itself */
+    struct gbw_span type; /* in WIT or wasm notation: "func(arg: string) -> result<string, string>" */
+};
+typedef void gbw_item_fn(void *user, const struct gbw_item *item);
+void gbw_program_imports(const struct gbw_program *p, gbw_item_fn *each, void *user);
+void gbw_program_exports(const struct gbw_program *p, gbw_item_fn *each, void *user);
+
+/* ---- what a guest can reach ---- */
+
+enum gbw_stream { GBW_STDOUT = 1, GBW_STDERR = 2 };
+enum gbw_tick { GBW_TICK_YIELD = 0, GBW_TICK_STOP = 1 };
+enum gbw_nn_status {
+    GBW_NN_OK = 0,
+    GBW_NN_ERROR = 1,   /* *ret_error is a new error handle, owned by the guest */
+    GBW_NN_STOP = 2,    /* end the call; C has kept the reason */
+    GBW_NN_PENDING = 3  /* compute_poll only */
+};
+struct gbw_named_tensor {
+    struct gbw_span name;
+    uint32_t tensor;
+};
+/* Bytes owned by C, given back by release(owner), once, on any thread. */
+struct gbw_blob {
+    const uint8_t *ptr;
+    size_t len;
+    void *owner;
+    void (*release)(void *owner);
+};
+
+/*
+ * Functions of C that a call may enter; one table per program, `user` is the call's. All run on the
+ * thread that polls or frees the call. Handles are small integers of C's own table (resource reps);
+ * an "own" handle parameter is consumed by C, whatever is returned. Spans that C returns stay valid
+ * until the next function of this table is entered with the same user.
+ */
+struct gbw_host {
+    /* Called about once a tick while the guest runs; fuel_left is 0 without fuel. */
+    enum gbw_tick (*tick)(void *user, uint64_t fuel_left);
+    /* Limits: bytes and elements. Returning false denies the growth. */
+    bool (*memory_growing)(void *user, uint64_t current, uint64_t desired, uint64_t maximum);
+    void (*memory_grow_failed)(void *user);
+    bool (*table_growing)(void *user, uint64_t current, uint64_t desired, uint64_t maximum);
+    void (*table_grow_failed)(void *user);
+    /* Output of the guest. False ends the call. */
+    bool (*write)(void *user, enum gbw_stream stream, struct gbw_span bytes);
+
+    /* wasi:nn. The WIT enums are passed as their case numbers (types: FP16 FP32 FP64 BF16 U8 I32
+     * I64; encodings: openvino onnx tensorflow pytorch tensorflowlite ggml autodetect; targets: cpu
+     * gpu tpu; error codes: the order of wasi:nn/errors.error-code). */
+    enum gbw_nn_status (*tensor_new)(void *user, const uint32_t *dims, size_t dims_len,
+                                     uint32_t type, struct gbw_span data, uint32_t *ret_tensor);
+    void (*tensor_drop)(void *user, uint32_t tensor);
+    enum gbw_nn_status (*tensor_info)(void *user, uint32_t tensor, const uint32_t **ret_dims,
+                                      size_t *ret_dims_len, uint32_t *ret_type);
+    enum gbw_nn_status (*tensor_data)(void *user, uint32_t tensor, struct gbw_blob *ret_blob);
+    enum gbw_nn_status (*graph_load)(void *user, const struct gbw_span *builders,
+                                     size_t builders_len, uint32_t encoding, uint32_t target,
+                                     uint32_t *ret_graph, uint32_t *ret_error);
+    enum gbw_nn_status (*graph_load_by_name)(void *user, struct gbw_span name, uint32_t *ret_graph,
+                                             uint32_t *ret_error);
+    void (*graph_drop)(void *user, uint32_t graph);
+    enum gbw_nn_status (*context_new)(void *user, uint32_t graph, uint32_t *ret_context,
+                                      uint32_t *ret_error);
+    void (*context_drop)(void *user, uint32_t context);
+    /* The older call style: own tensor in, a new tensor handle out. */
+    enum gbw_nn_status (*context_set_input)(void *user, uint32_t context, struct gbw_span name,
+                                            uint32_t tensor, uint32_t *ret_error);
+    enum gbw_nn_status (*context_get_output)(void *user, uint32_t context, struct gbw_span name,
+                                             uint32_t *ret_tensor, uint32_t *ret_error);
+    /* Starts an inference. with_inputs: inputs are own tensors of the newer style; otherwise those
+     * set before are used. On OK the job is polled (each time the call is woken) until it is not
+     * pending, and compute_end is called exactly once, also when the call is dropped meanwhile. */
+    enum gbw_nn_status (*compute_start)(void *user, uint32_t context, bool with_inputs,
+                                        const struct gbw_named_tensor *inputs, size_t inputs_len,
+                                        uint32_t *ret_job, uint32_t *ret_error);
+    enum gbw_nn_status (*compute_poll)(void *user, uint32_t job, uint64_t fuel_left,
+                                       uint32_t *ret_error);
+    /* The newer style takes its results: false when index is past the last one. STOP not possible
+     * here: handles were reserved when compute_poll said OK. */
+    bool (*compute_output)(void *user, uint32_t job, size_t index,
+                           struct gbw_named_tensor *ret_output);
+    void (*compute_end)(void *user, uint32_t job);
+    void (*error_info)(void *user, uint32_t error, uint32_t *ret_code, struct gbw_span *ret_data);
+    void (*error_drop)(void *user, uint32_t error);
+};
+
+enum gbw_link {
+    GBW_LINK_WASI = 1 << 0,     /* 0.2: io, clocks, random, cli, filesystem (no sockets) */
+    GBW_LINK_SOCKETS = 1 << 1,  /* wasi:sockets 0.2 */
+    GBW_LINK_P1 = 1 << 2,       /* wasi_snapshot_preview1, core modules only */
+    GBW_LINK_NN_1028 = 1 << 3,  /* wasi:nn@0.2.0-rc-2024-10-28 */
+    GBW_LINK_NN_0819 = 1 << 4   /* wasi:nn@0.2.0-rc-2024-08-19 */
+};
+enum gbw_entry {
+    GBW_ENTRY_AGENT,   /* root export run: func(string) -> result<string, string> */
+    GBW_ENTRY_COMMAND, /* wasi:cli/run */
+    GBW_ENTRY_START    /* a core module's _start */
+};
+
+struct gbw_linked;
+/* Type-checks and resolves everything that does not depend on the call (InstancePre). */
+struct gbw_linked *gbw_link_new(struct gbw_program *p, uint32_t link_flags, enum gbw_entry entry,
+                                const struct gbw_host *host, struct gbw_failure *f);
+void gbw_link_free(struct gbw_linked *l);
+
+/* ---- calls ---- */
+
+struct gbw_preopen {
+    struct gbw_span host_path;
+    struct gbw_span guest_path;
+    bool writable;
+};
+/* Wakes the owner of a call. The bridge owns one reference: release(ctx) is called exactly once,
+ * when the last clone of the waker is gone, which may be after gbw_call_free, on any thread. */
+struct gbw_waker {
+    void *ctx;
+    void (*wake)(void *ctx);
+    void (*release)(void *ctx);
+};
+struct gbw_call_config {
+    void *user; /* passed to gbw_host; valid until gbw_call_free returns */
+    struct gbw_waker waker;
+    struct gbw_span argument; /* the agent's string */
+    const struct gbw_span *args;
+    size_t args_len; /* argv of a command, args[0] included */
+    const struct gbw_span *env; /* name, value, name, value … */
+    size_t env_len;             /* spans, even */
+    const struct gbw_preopen *preopens;
+    size_t preopens_len;
+    bool inherit_stdin;
+    bool inherit_network; /* with GBW_LINK_SOCKETS */
+    uint64_t fuel;        /* engines with fuel only */
+    uint64_t hostcall_bytes_max;
+    uint64_t random_bytes_max; /* per host call */
+    uint64_t answer_bytes_max;
+    uint32_t handles_max; /* host-side WASI resource table */
+    uint32_t instances_max;
+    uint32_t memories_max;
+    uint32_t tables_max;
+};
+
+enum gbw_poll { GBW_PENDING = 0, GBW_READY = 1 };
+enum gbw_outcome_kind {
+    GBW_DONE_OK,     /* agent: ok(text); command: status 0 */
+    GBW_DONE_ERR,    /* agent: err(text) */
+    GBW_DONE_EXIT,   /* command: exit_status != 0, by proc_exit or by run's result */
+    GBW_DONE_FAILED  /* failure is set */
+};
+struct gbw_outcome {
+    uint32_t kind; /* enum gbw_outcome_kind */
+    int32_t exit_status;
+    struct gbw_string text;
+    struct gbw_failure failure;
+    uint64_t fuel_left;
+    uint64_t instantiate_us; /* creating store and instance; 0 if not reached */
+};
+void gbw_outcome_fini(struct gbw_outcome *o);
+
+struct gbw_call;
+/* Does not run guest code yet. The waker is consumed also on failure. */
+struct gbw_call *gbw_call_new(struct gbw_linked *l, const struct gbw_call_config *config,
+                              struct gbw_failure *f);
+/* Runs the guest until it waits, yields or ends. After READY only gbw_call_free is allowed. */
+enum gbw_poll gbw_call_poll(struct gbw_call *c, struct gbw_outcome *ret_outcome);
+/* Drops the store; unwinds the fiber where one is suspended. */
+void gbw_call_free(struct gbw_call *c);
+
+#endif
