@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# For developers. Users need ./demo and ./test only; both set up what is missing. The build itself
+# is CMake's (CMakePresets.json); this file gives its common uses short names.
+
+JOBS ?= $(shell nproc)
+PRESET ?= release
+SECONDS_PER_TARGET ?= 60
+
+.PHONY: all setup build dev guests bench fuzz check soak install format clean help
+.DEFAULT_GOAL := all
+
+all: build guests
+
+help:
+	@echo 'make           build glovebox, glovebox-worker, libglovebox.a and the guests'
+	@echo 'make setup     fetch and check what the build needs (./demo and ./test do it too)'
+	@echo 'make dev       the same with ASan, UBSan and the unit tests, in build/dev'
+	@echo 'make check     ./test: every test in its short form, warnings are errors'
+	@echo 'make soak      ./test --long: full counts'
+	@echo 'make bench     the measurements of bench/'
+	@echo 'make fuzz      each fuzz target for SECONDS_PER_TARGET (60) seconds'
+	@echo 'make install   into DESTDIR and PREFIX (/usr/local)'
+	@echo 'make format    clang-format 14 over our C files'
+
+setup:
+	@tools/setup.sh
+
+build:
+	@test -f build/$(PRESET)/build.ninja || cmake --preset $(PRESET)
+	@cmake --build --preset $(PRESET) -j $(JOBS)
+
+dev:
+	@$(MAKE) --no-print-directory build PRESET=dev
+
+guests:
+	@tools/build-guests.sh
+
+check:
+	@./test
+
+soak:
+	@./test --long
+
+bench: all
+	@test -x bench/run || { echo 'bench/run is missing: there is nothing to measure yet' >&2; exit 1; }
+	@bench/run
+
+fuzz:
+	@$(MAKE) --no-print-directory build PRESET=fuzz
+	@tools/run-fuzz.sh $(SECONDS_PER_TARGET)
+
+PREFIX ?= /usr/local
+install: build
+	cmake --install build/release --prefix "$(PREFIX)"
+
+format:
+	@clang-format-14 -i $$(git ls-files 'src/*.[ch]' 'include/*.h' 'tests/*.[ch]' 'guests/*.[ch]' \
+		| grep -v '^guests/bindings/')
+
+clean:
+	@for p in release dev fuzz; do test ! -d build/$$p || cmake --build build/$$p --target clean; done

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# One libFuzzer program per tests/fuzz/*_fuzz.c, against the instrumented modules.
+# Run: build/fuzz/tests/<name> -max_total_time=60 tests/fuzz/corpus/<name>
+if(NOT CMAKE_C_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "the fuzz preset needs clang (libFuzzer)")
+endif()
+
+gb_glob(worker_side_sources ${worker_dirs})
+list(REMOVE_ITEM worker_side_sources "${PROJECT_SOURCE_DIR}/src/worker/main.c")
+if(worker_side_sources)
+    add_library(gb_worker_side STATIC EXCLUDE_FROM_ALL ${worker_side_sources})
+    target_link_libraries(gb_worker_side PRIVATE gb_worker_flags gb_sanitize
+        INTERFACE gb_worker_libs)
+endif()
+
+file(GLOB fuzz_targets CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/fuzz/*_fuzz.c")
+foreach(source IN LISTS fuzz_targets)
+    get_filename_component(name "${source}" NAME_WE)
+    add_executable(${name} "${source}")
+    set_target_properties(${name} PROPERTIES
+        RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+    # libFuzzer's entry has no prototype to include.
+    target_compile_options(${name} PRIVATE -Wno-missing-prototypes)
+    target_link_libraries(${name} PRIVATE gb_host_flags)
+    if(name MATCHES "^(worker|backend)_" AND TARGET gb_worker_side)
+        target_link_libraries(${name} PRIVATE gb_worker_flags gb_worker_side)
+    endif()
+    target_link_libraries(${name} PRIVATE glovebox_static)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    gb_link_hardened(${name})
+endforeach()

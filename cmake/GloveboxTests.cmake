@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# One executable per tests/unit/*_test.c, linked with libglovebox.a and the bridge; a name that
+# begins with worker_ or backend_ also gets the worker's side (all but its main), compiled with
+# this preset's flags. With a subset of modules, only the tests named after these modules are built.
+find_path(CMOCKA_INCLUDE_DIR cmocka.h REQUIRED)
+find_library(CMOCKA_LIBRARY cmocka REQUIRED)
+
+gb_glob(worker_side_sources ${worker_dirs})
+list(REMOVE_ITEM worker_side_sources "${PROJECT_SOURCE_DIR}/src/worker/main.c")
+if(worker_side_sources)
+    add_library(gb_worker_side STATIC EXCLUDE_FROM_ALL ${worker_side_sources})
+    target_link_libraries(gb_worker_side PRIVATE gb_worker_flags gb_sanitize
+        INTERFACE gb_worker_libs)
+endif()
+
+function(gb_test_module source variable)
+    get_filename_component(name "${source}" NAME_WE)
+    string(REGEX REPLACE "_.*" "" module "${name}")
+    set(${variable} "${module}" PARENT_SCOPE)
+endfunction()
+
+function(gb_add_test source)
+    get_filename_component(name "${source}" NAME_WE)
+    gb_test_module("${source}" module)
+    add_executable(${name} "${source}")
+    set_target_properties(${name} PROPERTIES
+        RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+    target_include_directories(${name} SYSTEM PRIVATE "${CMOCKA_INCLUDE_DIR}")
+    target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests/unit")
+    target_compile_definitions(${name} PRIVATE
+        GB_TEST_SOURCE_DIR="${PROJECT_SOURCE_DIR}" GB_TEST_BINARY_DIR="${CMAKE_BINARY_DIR}")
+    target_link_libraries(${name} PRIVATE gb_host_flags)
+    if(module MATCHES "^(worker|backend)$" AND TARGET gb_worker_side)
+        target_link_libraries(${name} PRIVATE gb_worker_flags gb_worker_side)
+    endif()
+    target_link_libraries(${name} PRIVATE glovebox_static "${CMOCKA_LIBRARY}")
+    gb_link_hardened(${name})
+    add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+    set(environment
+        "GLOVEBOX_ORT_LIB=${GLOVEBOX_DEPS_DIR}/ort/lib/libonnxruntime.so.1"
+        "ORT_DISABLE_TELEMETRY=1"
+        "UBSAN_OPTIONS=print_stacktrace=1")
+    if(TARGET glovebox-worker)
+        list(APPEND environment "GLOVEBOX_WORKER=$<TARGET_FILE:glovebox-worker>")
+        add_dependencies(${name} glovebox-worker)
+    endif()
+    set_tests_properties(${name} PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77
+        ENVIRONMENT "${environment}")
+endfunction()
+
+file(GLOB unit_tests CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/unit/*_test.c")
+foreach(source IN LISTS unit_tests)
+    gb_test_module("${source}" module)
+    if(whole OR module IN_LIST GLOVEBOX_MODULES)
+        gb_add_test("${source}")
+    endif()
+endforeach()
