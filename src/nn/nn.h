@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What wasi:nn means: graphs, contexts, tensors and errors of one guest call, independent of the ABI
+ * that asks (component or core). One gb_nn per call; handles are small integers of one table with a
+ * cap; everything is freed with it.
+ *
+ * Threads: the thread that runs the call. Ownership: "own" handles are consumed whatever is returned.
+ * Limits: handles_max; every byte charged to the call's account before it is allocated.
+ * Errors: three ways out. GB_NN_ERROR: the guest's to handle, as an error handle; GB_NN_STOP: the call
+ * must end, the reason is kept here; and a tensor that could not be made becomes an error where it is
+ * first used, because the constructor cannot fail.
+ */
+#ifndef GB_NN_NN_H
+#define GB_NN_NN_H
+
+#include "base/error.h"
+#include "base/span.h"
+#include "ledger/ledger.h"
+#include "model/model.h"
+
+struct gb_nn;
+
+enum gb_nn_status { GB_NN_OK = 0, GB_NN_ERROR = 1, GB_NN_STOP = 2, GB_NN_PENDING = 3 };
+
+/* wasi:nn/errors.error-code, in order. */
+enum gb_nn_code {
+    GB_NN_CODE_INVALID_ARGUMENT, GB_NN_CODE_INVALID_ENCODING, GB_NN_CODE_TIMEOUT,
+    GB_NN_CODE_RUNTIME_ERROR, GB_NN_CODE_UNSUPPORTED_OPERATION, GB_NN_CODE_TOO_LARGE,
+    GB_NN_CODE_NOT_FOUND, GB_NN_CODE_SECURITY, GB_NN_CODE_UNKNOWN
+};
+enum gb_nn_code gb_nn_code_of(enum gb_code code);
+
+struct gb_nn_options {
+    struct gb_registry *registry;    /* may be NULL: no models */
+    struct gb_account *account;      /* the call's */
+    const char *const *allowed;      /* model names that may be opened; borrowed */
+    size_t allowed_len;
+    bool allow_all;                  /* no list was given */
+    uint32_t handles_max;
+    uint64_t deadline_us;            /* absolute */
+    void (*wake)(void *user);        /* a pending inference has finished; draining thread */
+    void *user;
+};
+struct gb_nn *gb_nn_new(const struct gb_nn_options *options, struct gb_error **err);
+/* Frees every handle; cancels what still runs. */
+void gb_nn_free(struct gb_nn *nn);
+
+struct gb_nn_usage {
+    uint64_t inference_calls, inference_us, queue_us;
+};
+struct gb_nn_usage gb_nn_usage(const struct gb_nn *nn);
+/* The last error given to the guest, borrowed, or NULL: the cause when the guest then fails. */
+const struct gb_error *gb_nn_last_error(const struct gb_nn *nn);
+/* Why GB_NN_STOP was returned; taken. */
+struct gb_error *gb_nn_take_stop(struct gb_nn *nn);
+
+enum gb_nn_status gb_nn_tensor_new(struct gb_nn *nn, const uint32_t *dims, size_t dims_len,
+                                   uint32_t type, struct gb_span data, uint32_t *ret_tensor);
+enum gb_nn_status gb_nn_tensor_info(struct gb_nn *nn, uint32_t tensor, const uint32_t **ret_dims,
+                                    size_t *ret_dims_len, uint32_t *ret_type);
+/* The bytes stay valid until the returned memory (one reference, the caller's; may be NULL for an
+ * empty tensor) is released. */
+enum gb_nn_status gb_nn_tensor_data(struct gb_nn *nn, uint32_t tensor, struct gb_span *ret_data,
+                                    struct gb_mem **ret_mem);
+enum gb_nn_status gb_nn_load(struct gb_nn *nn, const struct gb_span *builders, size_t builders_len,
+                             uint32_t encoding, uint32_t target, uint32_t *ret_graph,
+                             uint32_t *ret_error);
+enum gb_nn_status gb_nn_load_by_name(struct gb_nn *nn, struct gb_span name, uint32_t *ret_graph,
+                                     uint32_t *ret_error);
+enum gb_nn_status gb_nn_context_new(struct gb_nn *nn, uint32_t graph, uint32_t *ret_context,
+                                    uint32_t *ret_error);
+enum gb_nn_status gb_nn_set_input(struct gb_nn *nn, uint32_t context, struct gb_span name,
+                                  uint32_t tensor, uint32_t *ret_error);
+enum gb_nn_status gb_nn_get_output(struct gb_nn *nn, uint32_t context, struct gb_span name,
+                                   uint32_t *ret_tensor, uint32_t *ret_error);
+struct gb_nn_named {
+    struct gb_span name;
+    uint32_t tensor;
+};
+enum gb_nn_status gb_nn_compute_start(struct gb_nn *nn, uint32_t context, bool with_inputs,
+                                      const struct gb_nn_named *inputs, size_t inputs_len,
+                                      uint32_t *ret_job, uint32_t *ret_error);
+enum gb_nn_status gb_nn_compute_poll(struct gb_nn *nn, uint32_t job, uint32_t *ret_error);
+/* After OK, in the newer style: hands over result `index` as a new tensor handle (room for all was
+ * reserved by compute_poll). False past the last. The name is valid until the job ends. */
+bool gb_nn_compute_output(struct gb_nn *nn, uint32_t job, size_t index,
+                          struct gb_nn_named *ret_output);
+void gb_nn_compute_end(struct gb_nn *nn, uint32_t job);
+void gb_nn_error_info(struct gb_nn *nn, uint32_t error, enum gb_nn_code *ret_code,
+                      struct gb_span *ret_data);
+/* Drops any handle: tensor, graph, context or error. Unknown ones are ignored. */
+void gb_nn_drop(struct gb_nn *nn, uint32_t handle);
+
+#endif
