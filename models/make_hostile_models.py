@@ -200,7 +200,7 @@ def broken_structure():
 
 
 def truncated(digits, step):
-    """The real model, cut short: inside the graph, before the operator set, before the last byte."""
+    """The real model cut short: in the graph, before the operator set, before the last byte."""
     out = {f"cut_at_{n:05}": digits[:n] for n in range(step, len(digits), step)}
     out["cut_last_byte"] = digits[:-1]
     out["cut_before_opset"] = digits[: digits.rindex(opset_of(digits))]

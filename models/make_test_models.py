@@ -13,7 +13,7 @@ import pathlib
 import sys
 import time
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read by ONNX Runtime when it is first imported
 
 import numpy as np
 import onnx

@@ -11,9 +11,12 @@ the same bytes. Another CPU may round differently; the accuracy floor below must
 """
 import argparse
 import hashlib
+import os
 import pathlib
 import sys
 import warnings
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read by ONNX Runtime when it is first imported
 
 import numpy as np
 import onnx
