@@ -140,13 +140,21 @@ bool gb_wire_send(int fd, enum gb_message_type type, const void *body, size_t bo
                   int pass_fd, struct gb_error **err);
 /* Receives one packet into buffer. *ret_fd is -1 or a received descriptor (caller closes).
  * Returns false with *err NULL at the end of the stream. Checks magic, version and that the body
- * length is exact for a known type. */
+ * length is exact for a known type; a descriptor with anything but GB_MSG_LOAD is refused (and
+ * closed). Texts are terminated and ports are checked (gb_wire_port_check), so a body that was
+ * received may be used as it is; it may still say any number.
+ * On a non-blocking socket with nothing to read: GB_IO with sys_errno EAGAIN. */
 #define GB_WIRE_PACKET_MAX 4096u
 struct gb_packet {
     struct gb_msg_header header;
     _Alignas(8) unsigned char body[GB_WIRE_PACKET_MAX];
 };
 bool gb_wire_recv(int fd, struct gb_packet *ret_packet, int *ret_fd, struct gb_error **err);
+
+/* Bytes of the body of a message; false for an unknown type. */
+bool gb_wire_body_bytes(uint32_t type, size_t *ret_bytes);
+/* A port's name and symbols are terminated, its rank, type and dimensions are possible. */
+bool gb_wire_port_check(const struct gb_port *port, struct gb_error **err);
 
 /* ---- slab ---- */
 
@@ -216,12 +224,50 @@ static inline size_t gb_wire_job_bytes(uint32_t inputs, uint32_t outputs) {
            ((size_t)inputs + (size_t)outputs) * sizeof(struct gb_wire_tensor);
 }
 
-/* Push and pop by either side; the caller holds that side's lock. A ring is full or empty when they
+/* Every submission is answered by exactly one completion, FETCH and FORGET too, so the host keeps at
+ * most GB_WIRE_RING_SLOTS of them unanswered. RUN ends in OK (all outputs are in their blocks; their
+ * dims, rank and bytes are in the job block), NEED_SPACE, FAILED or CANCELLED. FETCH ends in OK or
+ * FAILED and drops what was kept, whichever it is. FORGET ends in OK, also when nothing was kept. A
+ * cancelled job's NEED_SPACE must still be answered by FETCH or FORGET.
+ * For FETCH the host writes offset and bytes of every output into the same job block first.
+ *
+ * Push and pop by either side; the caller holds that side's lock. A ring is full or empty when they
  * return false. Pop and push read the other side's counter once and refuse nonsense (a distance
  * above the slot count): the ring is then broken for ever (*ret_broken). */
 bool gb_ring_submit(struct gb_slab_head *slab, const struct gb_submission *s, bool *ret_broken);
 bool gb_ring_take(struct gb_slab_head *slab, struct gb_submission *ret_s);
 bool gb_ring_complete(struct gb_slab_head *slab, const struct gb_completion *c);
 bool gb_ring_reap(struct gb_slab_head *slab, struct gb_completion *ret_c, bool *ret_broken);
+/* After gb_ring_submit, which ends in a full fence: must SUBMIT be rung? The worker rings it for
+ * itself when it stops spinning and finds more than one submission. */
+static inline bool gb_ring_needs_doorbell(struct gb_slab_head *slab) {
+    return atomic_load_explicit(&slab->worker_spinning, memory_order_seq_cst) == 0;
+}
+/* Is there a submission to take? Without the lock: a hint. */
+bool gb_ring_has_submission(struct gb_slab_head *slab);
+/* Fills in the head of a fresh, zeroed slab. */
+void gb_slab_init(struct gb_slab_head *slab, uint64_t slab_bytes);
+/* Worker: is this the head of a slab of that size, in our version? */
+bool gb_slab_check(const struct gb_slab_head *slab, uint64_t slab_bytes, struct gb_error **err);
+
+/* ---- checks of what a worker answered (wire/check.c) ---- */
+
+/* What the host remembers of one tensor of a job; never read from the slab. */
+struct gb_wire_block {
+    uint64_t offset;   /* 0: no block yet */
+    uint64_t capacity; /* bytes of the block */
+};
+/* A completion's numbers are possible and belong to job_id. */
+bool gb_wire_completion_check(const struct gb_completion *c, uint64_t job_id,
+                              struct gb_error **err);
+/* Checks the outputs that a job block claims, on the host's private copy of it (gb_wire_job_bytes),
+ * against the model's ports and the host's own blocks (one per output). Every dims must have the
+ * port's rank and its fixed dimensions, bytes must be exactly their product, and with need_space
+ * false each output must lie in its block; with need_space true only the sizes are checked, each
+ * against output_bytes_max. Also terminates copy->text. */
+bool gb_wire_job_check(struct gb_wire_job *copy, uint64_t job_id, uint32_t inputs,
+                       const struct gb_port *outputs, uint32_t outputs_len,
+                       const struct gb_wire_block *blocks, bool need_space,
+                       uint64_t output_bytes_max, struct gb_error **err);
 
 #endif
