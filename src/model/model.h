@@ -64,10 +64,7 @@ struct gb_model *gb_registry_at(const struct gb_registry *r, size_t index); /* b
 /* Borrowed; NULL when unknown. Sorted by name. */
 struct gb_model *gb_registry_find(const struct gb_registry *r, struct gb_span name);
 
-enum gb_model_state { GB_MODEL_KNOWN, GB_MODEL_READY, GB_MODEL_REJECTED };
-struct gb_finding {
-    const char *text;
-};
+enum gb_model_state { GB_MODEL_STATE_KNOWN, GB_MODEL_STATE_READY, GB_MODEL_STATE_REJECTED };
 struct gb_model_info {
     const char *name;
     const char *path;   /* operators only */

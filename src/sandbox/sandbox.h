@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The sandbox: programs and calls. A program is a compiled component or core module with everything
+ * resolved that does not depend on the call; a call is a new store and instance under grants (what
+ * it may touch) and limits (how much), and one deadline. Nothing survives a call.
+ *
+ * The only module that sees the bridge (gb_wasm.h).
+ * Threads: a sandbox and its programs may be used from any thread; a runner and its calls belong to
+ * one thread. One ticker thread advances the epochs every millisecond while calls run.
+ * Ownership: counted programs; a call belongs to its runner until `done` was called.
+ */
+#ifndef GB_SANDBOX_SANDBOX_H
+#define GB_SANDBOX_SANDBOX_H
+
+#include "base/error.h"
+#include "base/span.h"
+#include "ledger/ledger.h"
+#include "model/model.h"
+
+struct gb_sandbox;
+struct gb_program;
+struct gb_runner;
+struct gb_call;
+
+struct gb_sandbox_options {
+    uint64_t stack_bytes;        /* wasm stack of every call; 512 KiB */
+    uint64_t memory_bytes_max;   /* the pool's slot size: no call may have a larger memory */
+    uint32_t calls_max;          /* at once; sizes the pool */
+    bool pooling;                /* off by itself where address space is short */
+};
+struct gb_sandbox_options gb_sandbox_options_default(void);
+struct gb_sandbox *gb_sandbox_new(const struct gb_sandbox_options *options, struct gb_error **err);
+void gb_sandbox_free(struct gb_sandbox *s); /* after its programs and runners */
+/* For doctor: version text, whether the pool could be reserved and why not. */
+struct gb_sandbox_facts {
+    const char *engine;
+    bool pooling;
+    char pooling_reason[160];
+};
+bool gb_sandbox_facts(struct gb_sandbox *s, struct gb_sandbox_facts *ret, struct gb_error **err);
+
+enum gb_overflow { GB_OVERFLOW_FAIL, GB_OVERFLOW_DROP };
+struct gb_limits {
+    uint64_t memory_bytes;    /* linear memories, summed over the call: 64 MiB */
+    uint64_t table_elements;  /* summed: 10,000 */
+    uint32_t instances;       /* core instances: 64 */
+    uint32_t handles;         /* 1,024 */
+    uint64_t fuel;            /* 0: off */
+    uint64_t deadline_us;     /* from the start of instantiation: 30 s */
+    uint64_t output_bytes;    /* stdout and stderr each: 64 KiB */
+    enum gb_overflow overflow;
+    uint64_t hostcall_bytes;  /* per host call; 0: as memory_bytes */
+    uint64_t random_bytes;    /* per host call: 64 KiB */
+    uint64_t text_bytes;      /* argument and answer: 1 MiB */
+    uint64_t program_bytes;   /* 32 MiB */
+};
+struct gb_limits gb_limits_default(void);
+
+struct gb_preopen {
+    const char *host_path;
+    const char *guest_path;
+    bool writable;
+};
+struct gb_grants {
+    bool nn_load, http, kv, sockets, memory64;
+    bool stdin_inherited;
+    bool all_models;                /* every model of the registry */
+    const char *const *models;      /* else these */
+    size_t models_len;
+    const struct gb_preopen *preopens;
+    size_t preopens_len;
+    const char *const *env;         /* "K=V" */
+    size_t env_len;
+};
+
+enum gb_entry { GB_ENTRY_AGENT, GB_ENTRY_COMMAND, GB_ENTRY_START };
+
+/* Compiles, diagnoses missing imports and grants, links. name is for messages. The engine follows
+ * from limits->fuel. Errors: wasm-invalid, component-invalid, import-missing, grant-missing,
+ * unsupported, program-too-large, instance-limit, memory-limit. */
+struct gb_program *gb_program_load(struct gb_sandbox *s, const char *name, struct gb_span bytes,
+                                   const struct gb_limits *limits, const struct gb_grants *grants,
+                                   struct gb_error **err);
+struct gb_program *gb_program_ref(struct gb_program *p);
+void gb_program_unref(struct gb_program *p);
+enum gb_entry gb_program_entry(const struct gb_program *p);
+/* Whether it imports wasi:nn at all: if not, no model need be loaded for it. */
+bool gb_program_uses_nn(const struct gb_program *p);
+
+/* ---- inspection ---- */
+
+struct gb_import_info {
+    char *name;        /* "wasi:nn/graph" or "wasi_snapshot_preview1::fd_write" */
+    char *version;     /* "0.2.0-rc-2024-10-28"; empty */
+    bool satisfied;    /* this host has it and it needs no grant, or the grant is given */
+    const char *grant; /* the grant that it needs, or NULL */
+    char *note;        /* what is wrong: "this host has 0.2.12"; or NULL */
+};
+struct gb_export_info {
+    char *name;
+    char *type;
+};
+struct gb_inspection {
+    bool is_component;
+    bool has_entry;
+    enum gb_entry entry;
+    struct gb_import_info *imports;
+    size_t imports_len;
+    struct gb_export_info *exports;
+    size_t exports_len;
+};
+bool gb_program_inspect(struct gb_sandbox *s, const char *name, struct gb_span bytes,
+                        const struct gb_grants *grants, struct gb_inspection *ret,
+                        struct gb_error **err);
+void gb_inspection_fini(struct gb_inspection *i);
+
+/* ---- calls ---- */
+
+struct gb_usage {
+    uint64_t wall_us;
+    uint64_t fuel;            /* used; 0 when off */
+    bool fuel_measured;
+    uint64_t memory_peak_bytes;
+    uint64_t ledger_peak_bytes;
+    uint64_t stdout_bytes, stderr_bytes;
+    uint64_t stdout_dropped_bytes, stderr_dropped_bytes;
+    uint64_t inference_calls, inference_us, queue_us;
+    uint64_t instantiate_us;
+};
+struct gb_call_result {
+    struct gb_error *error;   /* NULL: it succeeded */
+    char *text;               /* an agent's ok text; NUL-terminated; NULL otherwise */
+    size_t text_bytes;
+    bool has_exit_status;     /* a command that ended by itself */
+    int exit_status;
+    char *stdout_bytes;       /* captured, when no output function was given */
+    size_t stdout_len;
+    char *stderr_bytes;
+    size_t stderr_len;
+    struct gb_usage usage;
+};
+void gb_call_result_fini(struct gb_call_result *r);
+
+enum gb_output_stream { GB_OUTPUT_STDOUT = 1, GB_OUTPUT_STDERR = 2 };
+struct gb_call_spec {
+    struct gb_program *program;
+    struct gb_registry *registry;  /* may be NULL */
+    struct gb_account *account;    /* the tenant's; the call makes its own below it */
+    const struct gb_limits *limits;
+    const struct gb_grants *grants; /* borrowed until done */
+    struct gb_span argument;        /* agents; copied */
+    const char *const *args;        /* commands: argv, args[0] included; borrowed until done */
+    size_t args_len;
+    /* Live output, within the output limit; NULL: captured in the result. */
+    void (*output)(void *user, enum gb_output_stream stream, struct gb_span bytes);
+    /* Once, from gb_runner_step, never from gb_runner_call. Takes the result. */
+    void (*done)(void *user, struct gb_call_result *result);
+    void *user;
+};
+
+/* A runner polls the calls of one thread: one epoll descriptor over wake-ups, timers and the
+ * registry's completions, so that an embedder can watch it in a loop of its own. */
+struct gb_runner *gb_runner_new(struct gb_sandbox *s, struct gb_registry *registry,
+                                struct gb_error **err);
+void gb_runner_free(struct gb_runner *r); /* cancels what runs; their done is called */
+/* Starts a call. The returned handle is valid until done was called. */
+struct gb_call *gb_runner_call(struct gb_runner *r, const struct gb_call_spec *spec,
+                               struct gb_error **err);
+/* Ends a call with that code (cancelled, interrupted); done comes from a later step. */
+void gb_call_cancel(struct gb_call *c, enum gb_code code);
+/* Readable when gb_runner_step has something to do. */
+int gb_runner_fd(const struct gb_runner *r);
+/* Waits up to wait_ms (-1: until something happens; 0: not at all), then does what there is to do.
+ * Returns the number of calls still running. */
+size_t gb_runner_step(struct gb_runner *r, int wait_ms);
+
+#endif
