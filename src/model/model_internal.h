@@ -10,6 +10,7 @@
 #ifndef GB_MODEL_INTERNAL_H
 #define GB_MODEL_INTERNAL_H
 
+#include "base/num.h"
 #include "model/model.h"
 
 struct gb_hub;    /* model/worker.h */
