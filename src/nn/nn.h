@@ -49,6 +49,9 @@ struct gb_nn_usage {
     uint64_t inference_calls, inference_us, queue_us;
 };
 struct gb_nn_usage gb_nn_usage(const struct gb_nn *nn);
+/* The model whose inference is running or queued right now, or NULL: so that a deadline can say what a
+ * warm inference takes. */
+const struct gb_model_info *gb_nn_waiting_for(const struct gb_nn *nn);
 /* The last error given to the guest, borrowed, or NULL: the cause when the guest then fails. */
 const struct gb_error *gb_nn_last_error(const struct gb_nn *nn);
 /* Why GB_NN_STOP was returned; taken. */
@@ -81,8 +84,9 @@ enum gb_nn_status gb_nn_compute_start(struct gb_nn *nn, uint32_t context, bool w
                                       const struct gb_nn_named *inputs, size_t inputs_len,
                                       uint32_t *ret_job, uint32_t *ret_error);
 enum gb_nn_status gb_nn_compute_poll(struct gb_nn *nn, uint32_t job, uint32_t *ret_error);
-/* After OK, in the newer style: hands over result `index` as a new tensor handle (room for all was
- * reserved by compute_poll). False past the last. The name is valid until the job ends. */
+/* After OK, in the newer style: hands over result `index` (0, 1, …: each once, in order) as a tensor
+ * handle, made by compute_poll. False past the last. Outputs of element types that wasi:nn cannot
+ * carry are left out. The name is valid until the job ends. */
 bool gb_nn_compute_output(struct gb_nn *nn, uint32_t job, size_t index,
                           struct gb_nn_named *ret_output);
 void gb_nn_compute_end(struct gb_nn *nn, uint32_t job);

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A guest's inputs against the model's ports, before anything runs. Every refusal names both sides:
+ * what was given and what the model takes, with the model's layout note where its owner wrote one.
+ */
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "base/num.h"
+#include "nn/nn_internal.h"
+
+#define PORT_TEXT_MAX 256
+
+ptrdiff_t nn_port_find(const struct gb_port *ports, size_t ports_len, struct gb_span name) {
+    for (size_t i = 0; i < ports_len; i++) {
+        if (gb_span_is(name, ports[i].name)) {
+            return (ptrdiff_t)i;
+        }
+    }
+    return -1;
+}
+
+/* `"a" f32[batch,4], "b" …`: all inputs of the model, for hints. */
+static void ports_text(const struct gb_port *ports, size_t ports_len, char *text, size_t cap) {
+    size_t at = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < ports_len && at < cap; i++) {
+        char shape[PORT_TEXT_MAX];
+        gb_port_text(&ports[i], shape, sizeof shape);
+        int n = snprintf(text + at, cap - at, "%s\"%s\" %s", i == 0 ? "" : ", ", ports[i].name,
+                         shape);
+        at += n < 0 ? 0 : (size_t)n;
+    }
+}
+
+static bool hint_inputs(const struct gb_model_info *info, struct gb_error **err) {
+    char text[1024];
+    ports_text(info->inputs, info->inputs_len, text, sizeof text);
+    return gb_hint(err, "The inputs of \"%s\" are: %s.", info->name, text);
+}
+
+bool nn_check_name(const struct gb_model_info *info, struct gb_span name, size_t *ret_port,
+                   struct gb_error **err) {
+    ptrdiff_t port = nn_port_find(info->inputs, info->inputs_len, name);
+    if (port < 0) {
+        gb_fail(err, GB_INPUT_SHAPE, "the model \"%s\" has no input \"%.*s\"", info->name,
+                GB_SPAN_ARG(name));
+        return hint_inputs(info, err);
+    }
+    *ret_port = (size_t)port;
+    return true;
+}
+
+static void value_text(const struct nn_value *value, char *text, size_t cap) {
+    struct gb_port given = {.type = value->type, .rank = value->rank};
+    for (uint32_t i = 0; i < value->rank; i++) {
+        given.dims[i] = value->dims[i];
+    }
+    gb_port_text(&given, text, cap);
+}
+
+bool nn_check_value(const struct gb_model_info *info, size_t port, const struct nn_value *value,
+                    struct gb_error **err) {
+    const struct gb_port *want = &info->inputs[port];
+    char given_text[PORT_TEXT_MAX];
+    char want_text[PORT_TEXT_MAX];
+    value_text(value, given_text, sizeof given_text);
+    gb_port_text(want, want_text, sizeof want_text);
+    if (want->type == GB_TYPE_OTHER) {
+        return gb_fail(err, GB_UNSUPPORTED,
+                       "the input \"%s\" of the model \"%s\" has an element type that wasi:nn cannot "
+                       "carry",
+                       want->name, info->name);
+    }
+    bool same_type = value->type == want->type;
+    bool fits = value->rank == want->rank;
+    for (uint32_t i = 0; fits && i < want->rank; i++) {
+        fits = want->dims[i] < 0 || want->dims[i] == (int64_t)value->dims[i];
+    }
+    if (same_type && fits) {
+        return true;
+    }
+    gb_fail(err, same_type ? GB_INPUT_SHAPE : GB_INPUT_TYPE,
+            "the input \"%s\" of the model \"%s\" is %s, but the guest gave %s", want->name,
+            info->name, want_text, given_text);
+    if (info->layout) {
+        return gb_hint(err, "The model expects: %s.", info->layout);
+    }
+    return gb_hint(err, "%s", same_type ? "Give the tensor the model's dimensions, in its order."
+                                        : "Convert the elements before making the tensor.");
+}
+
+/* The size that `symbol` has in the inputs before (port, dim), or -1. */
+static int64_t bound_before(const struct gb_model_info *info, const struct nn_value *values,
+                            size_t port, uint32_t dim, size_t *ret_port) {
+    const char *symbol = info->inputs[port].symbols[dim];
+    for (size_t p = 0; p <= port; p++) {
+        const struct gb_port *other = &info->inputs[p];
+        uint32_t end = p == port ? dim : other->rank;
+        for (uint32_t d = 0; d < end; d++) {
+            if (other->dims[d] < 0 && strcmp(other->symbols[d], symbol) == 0) {
+                *ret_port = p;
+                return values[p].dims[d];
+            }
+        }
+    }
+    return -1;
+}
+
+static bool check_symbols(const struct gb_model_info *info, const struct nn_value *values,
+                          size_t port, struct gb_error **err) {
+    const struct gb_port *want = &info->inputs[port];
+    for (uint32_t d = 0; d < want->rank; d++) {
+        if (want->dims[d] >= 0 || want->symbols[d][0] == '\0') {
+            continue;
+        }
+        size_t other = 0;
+        int64_t bound = bound_before(info, values, port, d, &other);
+        if (bound >= 0 && bound != (int64_t)values[port].dims[d]) {
+            gb_fail(err, GB_INPUT_SHAPE,
+                    "the dimension \"%s\" of the model \"%s\" is %lld in the input \"%s\" and %u in "
+                    "the input \"%s\"",
+                    want->symbols[d], info->name, (long long)bound, info->inputs[other].name,
+                    values[port].dims[d], want->name);
+            return gb_hint(err, "Dimensions of one name have one size within an inference.");
+        }
+    }
+    return true;
+}
+
+bool nn_check_inputs(const struct gb_model_info *info, const struct nn_value *values,
+                     struct gb_error **err) {
+    for (size_t p = 0; p < info->inputs_len; p++) {
+        if (!values[p].set) {
+            gb_fail(err, GB_INPUT_SHAPE, "the input \"%s\" of the model \"%s\" is missing",
+                    info->inputs[p].name, info->name);
+            return hint_inputs(info, err);
+        }
+        if (!check_symbols(info, values, p, err)) {
+            return false;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One call's wasi:nn state: its handle table, its errors, its end. The table grows by doubling up to
+ * the call's cap; free slots form a list, so taking and giving a handle costs a few instructions.
+ */
+#include "nn/nn.h"
+
+#include "base/alloc.h"
+#include "base/num.h"
+#include "nn/nn_internal.h"
+
+#define FIRST_SLOTS 16u
+
+enum gb_nn_code gb_nn_code_of(enum gb_code code) {
+    /* A table of exceptions: what is not named is a defect or a limit of ours. */
+    static const struct {
+        enum gb_code ours;
+        enum gb_nn_code theirs;
+    } map[] = {
+        {GB_MODEL_NOT_FOUND, GB_NN_CODE_NOT_FOUND},
+        {GB_INPUT_SHAPE, GB_NN_CODE_INVALID_ARGUMENT},
+        {GB_INPUT_TYPE, GB_NN_CODE_INVALID_ARGUMENT},
+        {GB_INVALID_ARGUMENT, GB_NN_CODE_INVALID_ARGUMENT},
+        {GB_MODEL_INVALID, GB_NN_CODE_INVALID_ENCODING},
+        {GB_MODEL_REJECTED, GB_NN_CODE_INVALID_ENCODING},
+        {GB_BACKEND_MISSING, GB_NN_CODE_UNSUPPORTED_OPERATION},
+        {GB_UNSUPPORTED, GB_NN_CODE_UNSUPPORTED_OPERATION},
+        {GB_BUDGET_EXCEEDED, GB_NN_CODE_TOO_LARGE},
+        {GB_MODEL_TOO_LARGE, GB_NN_CODE_TOO_LARGE},
+        {GB_OVERLOADED, GB_NN_CODE_TIMEOUT},
+        {GB_DEADLINE_EXCEEDED, GB_NN_CODE_TIMEOUT},
+        {GB_BACKEND_FAILED, GB_NN_CODE_RUNTIME_ERROR},
+        {GB_BACKEND_LOST, GB_NN_CODE_RUNTIME_ERROR},
+        {GB_BACKEND_INCOMPATIBLE, GB_NN_CODE_RUNTIME_ERROR},
+        {GB_GRANT_MISSING, GB_NN_CODE_SECURITY},
+        {GB_PERMISSION_DENIED, GB_NN_CODE_SECURITY},
+    };
+    for (size_t i = 0; i < GB_COUNT(map); i++) {
+        if (map[i].ours == code) {
+            return map[i].theirs;
+        }
+    }
+    return GB_NN_CODE_UNKNOWN;
+}
+
+struct gb_nn *gb_nn_new(const struct gb_nn_options *options, struct gb_error **err) {
+    struct gb_nn *nn = gb_calloc(1, sizeof *nn, err);
+    if (nn) {
+        nn->options = *options;
+        nn->options.account = gb_account_ref(options->account);
+        nn->next_job = 1;
+    }
+    return nn;
+}
+
+void gb_nn_free(struct gb_nn *nn) {
+    if (!nn) {
+        return;
+    }
+    while (nn->jobs) {
+        gb_nn_compute_end(nn, nn->jobs->id);
+    }
+    for (uint32_t i = 0; i < nn->next_fresh; i++) {
+        gb_nn_drop(nn, i + 1);
+    }
+    gb_error_free(nn->last_error);
+    gb_error_free(nn->stop);
+    gb_account_unref(nn->options.account);
+    gb_free(nn->handles);
+    gb_free(nn);
+}
+
+/* ---- handles ---- */
+
+static bool grow_table(struct gb_nn *nn, struct gb_error **err) {
+    uint32_t cap = nn->handles_cap == 0 ? FIRST_SLOTS : nn->handles_cap * 2;
+    cap = GB_MIN(cap, nn->options.handles_max);
+    struct nn_handle *handles = gb_realloc(nn->handles, (size_t)cap * sizeof *handles, err);
+    if (!handles) {
+        return false;
+    }
+    nn->handles = handles;
+    nn->handles_cap = cap;
+    return true;
+}
+
+static bool handle_admit(struct gb_nn *nn, struct gb_error **err) {
+    if (nn->handles_used >= nn->options.handles_max) {
+        gb_fail(err, GB_HANDLE_LIMIT, "the guest holds %u wasi:nn handles, which is the limit",
+                nn->options.handles_max);
+        return gb_hint(err, "Drop tensors, graphs and contexts after use, or raise --handles.");
+    }
+    if (nn->first_free == 0 && nn->next_fresh == nn->handles_cap && !grow_table(nn, err)) {
+        return false;
+    }
+    return gb_charge(nn->options.account, GB_CHARGE_HANDLE, NN_HANDLE_BYTES, err);
+}
+
+struct nn_handle *nn_handle_new(struct gb_nn *nn, enum nn_kind kind, uint32_t *ret_handle) {
+    struct gb_error *error = NULL;
+    if (!handle_admit(nn, &error)) {
+        nn_stop(nn, error);
+        return NULL;
+    }
+    uint32_t index;
+    if (nn->first_free != 0) {
+        index = nn->first_free - 1;
+        nn->first_free = nn->handles[index].next_free;
+    } else {
+        index = nn->next_fresh++;
+    }
+    nn->handles[index] = (struct nn_handle){.kind = kind};
+    nn->handles_used++;
+    *ret_handle = index + 1;
+    return &nn->handles[index];
+}
+
+struct nn_handle *nn_handle_get(const struct gb_nn *nn, uint32_t handle, enum nn_kind kind) {
+    if (handle == 0 || handle > nn->next_fresh || nn->handles[handle - 1].kind != kind) {
+        return NULL;
+    }
+    return &nn->handles[handle - 1];
+}
+
+void nn_handle_release(struct gb_nn *nn, uint32_t handle) {
+    nn->handles[handle - 1] = (struct nn_handle){.kind = NN_FREE, .next_free = nn->first_free};
+    nn->first_free = handle;
+    nn->handles_used--;
+    gb_uncharge(nn->options.account, GB_CHARGE_HANDLE, NN_HANDLE_BYTES);
+}
+
+void gb_nn_drop(struct gb_nn *nn, uint32_t handle) {
+    if (handle == 0 || handle > nn->next_fresh) {
+        return;
+    }
+    struct nn_handle *h = &nn->handles[handle - 1];
+    switch (h->kind) {
+    case NN_FREE:
+        return;
+    case NN_TENSOR:
+        nn_value_clear(&h->tensor->value);
+        gb_error_free(h->tensor->deferred);
+        gb_free(h->tensor);
+        break;
+    case NN_GRAPH: /* models belong to the registry */
+        break;
+    case NN_CONTEXT:
+        nn_context_free(nn, h->context);
+        break;
+    case NN_ERROR:
+        gb_error_free(h->error);
+        break;
+    }
+    nn_handle_release(nn, handle);
+}
+
+/* ---- errors ---- */
+
+enum gb_nn_status nn_stop(struct gb_nn *nn, struct gb_error *error) {
+    gb_error_free(nn->stop);
+    nn->stop = error;
+    return GB_NN_STOP;
+}
+
+enum gb_nn_status nn_give_error(struct gb_nn *nn, struct gb_error *error, uint32_t *ret_error) {
+    gb_error_free(nn->last_error);
+    nn->last_error = gb_error_copy(error);
+    struct nn_handle *h = nn_handle_new(nn, NN_ERROR, ret_error);
+    if (!h) {
+        gb_error_free(error);
+        return GB_NN_STOP;
+    }
+    h->error = error;
+    return GB_NN_ERROR;
+}
+
+void gb_nn_error_info(struct gb_nn *nn, uint32_t error, enum gb_nn_code *ret_code,
+                      struct gb_span *ret_data) {
+    struct nn_handle *h = nn_handle_get(nn, error, NN_ERROR);
+    *ret_code = h ? gb_nn_code_of(h->error->code) : GB_NN_CODE_UNKNOWN;
+    *ret_data = gb_span_of(h ? h->error->message : "");
+}
+
+const struct gb_error *gb_nn_last_error(const struct gb_nn *nn) {
+    return nn->last_error;
+}
+
+struct gb_error *gb_nn_take_stop(struct gb_nn *nn) {
+    return gb_take(&nn->stop);
+}
+
+struct gb_nn_usage gb_nn_usage(const struct gb_nn *nn) {
+    return nn->usage;
+}
