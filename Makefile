@@ -3,7 +3,6 @@
 # For developers. Users need ./demo and ./test only; both set up what is missing. The build itself
 # is CMake's (CMakePresets.json); this file gives its common uses short names.
 
-JOBS ?= $(shell nproc)
 PRESET ?= release
 SECONDS_PER_TARGET ?= 60
 
@@ -27,8 +26,7 @@ setup:
 	@tools/setup.sh
 
 build:
-	@test -f build/$(PRESET)/build.ninja || cmake --preset $(PRESET)
-	@cmake --build --preset $(PRESET) -j $(JOBS)
+	@tools/build.sh $(PRESET)
 
 dev:
 	@$(MAKE) --no-print-directory build PRESET=dev
@@ -51,7 +49,8 @@ fuzz:
 	@tools/run-fuzz.sh $(SECONDS_PER_TARGET)
 
 PREFIX ?= /usr/local
-install: build
+install:
+	@tools/build.sh release -DCMAKE_INSTALL_PREFIX="$(PREFIX)"
 	cmake --install build/release --prefix "$(PREFIX)"
 
 format:

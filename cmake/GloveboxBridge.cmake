@@ -15,7 +15,7 @@ list(APPEND bridge_sources "${PROJECT_SOURCE_DIR}/bridge/Cargo.toml"
 # "touch", because cargo leaves the archive alone when a change did not matter to it.
 add_custom_command(OUTPUT "${bridge_archive}"
     COMMAND "${CMAKE_COMMAND}" -E env "CARGO_TARGET_DIR=${GLOVEBOX_BRIDGE_DIR}"
-        "${CARGO}" build --release --locked --quiet
+        "${CARGO}" build --release --locked
         --manifest-path "${PROJECT_SOURCE_DIR}/bridge/Cargo.toml"
     COMMAND "${CMAKE_COMMAND}" -E touch "${bridge_archive}"
     DEPENDS ${bridge_sources}
