@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * First fit over blocks in the order of their offsets. Every block, used or free, is a node of one
+ * list; free ones are also in a second list in the same order. Splitting makes the only node, so
+ * releasing never allocates and never fails. First fit keeps what is used low, where pages are warm.
+ *
+ * Each page has a state: COLD (no page behind it), BUSY (touched by a used block, so maybe backed) or
+ * WARM (wholly free and still backed). Only WARM ones are counted, and given back past the limit.
+ */
+#include "model/slab.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/num.h"
+
+#define PAGE_BYTES 4096u
+
+enum page_state { PAGE_COLD = 0, PAGE_BUSY, PAGE_WARM };
+
+struct gb_slab_block {
+    uint64_t offset;
+    uint64_t bytes;
+    bool is_free;
+    struct gb_slab_block *prev, *next;           /* all blocks */
+    struct gb_slab_block *prev_free, *next_free; /* free ones */
+};
+
+struct gb_slab {
+    _Atomic uint64_t refs;
+    uint8_t *map;
+    uint64_t bytes;
+    pthread_mutex_t lock;
+    /* below: under lock */
+    struct gb_slab_block *first;
+    struct gb_slab_block *first_free;
+    uint64_t used_bytes;
+    uint64_t warm_pages;
+    uint8_t *pages; /* enum page_state each */
+};
+
+static bool seal(int fd, uint64_t bytes, struct gb_error **err) {
+    if (ftruncate(fd, (off_t)bytes) != 0) {
+        int eno = errno;
+        return gb_fail_errno(err, GB_IO, eno, "could not size the slab to %llu bytes: %s",
+                             (unsigned long long)bytes, strerror(eno));
+    }
+    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+        int eno = errno;
+        return gb_fail_errno(err, GB_IO, eno, "could not seal the slab: %s", strerror(eno));
+    }
+    return true;
+}
+
+static bool slab_map(struct gb_slab *slab, int fd, struct gb_error **err) {
+    void *map = mmap(NULL, slab->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (map == MAP_FAILED) {
+        int eno = errno;
+        gb_fail_errno(err, GB_IO, eno, "could not map a slab of %llu bytes: %s",
+                      (unsigned long long)slab->bytes, strerror(eno));
+        return gb_hint(err, "Raise the limit on address space, or make the slab smaller.");
+    }
+    slab->map = map;
+    (void)madvise(map, slab->bytes, MADV_DONTDUMP); /* tensors do not belong in cores */
+    return true;
+}
+
+struct gb_slab *gb_slab_new(uint64_t slab_bytes, int *ret_fd, struct gb_error **err) {
+    if (slab_bytes > GB_SLAB_BYTES_MAX || slab_bytes <= GB_SLAB_DATA_OFFSET) {
+        gb_fail(err, GB_INVALID_ARGUMENT, "a slab cannot have %llu bytes",
+                (unsigned long long)slab_bytes);
+        return NULL;
+    }
+    uint64_t bytes = gb_round_up_u64(slab_bytes, PAGE_BYTES);
+    struct gb_slab *slab = gb_calloc(1, sizeof *slab, err);
+    struct gb_slab_block *all = gb_calloc(1, sizeof *all, err);
+    uint8_t *pages = gb_calloc(bytes / PAGE_BYTES, 1, err);
+    int fd = slab && all && pages ? gb_memfd_new("glovebox-slab", err) : -1;
+    if (fd >= 0) {
+        slab->bytes = bytes;
+    }
+    if (fd < 0 || !seal(fd, bytes, err) || !slab_map(slab, fd, err)) {
+        gb_fd_close(&fd);
+        gb_free(pages);
+        gb_free(all);
+        gb_free(slab);
+        return NULL;
+    }
+    atomic_init(&slab->refs, 1);
+    pthread_mutex_init(&slab->lock, NULL);
+    slab->pages = pages;
+    *all = (struct gb_slab_block){
+        .offset = GB_SLAB_DATA_OFFSET, .bytes = bytes - GB_SLAB_DATA_OFFSET, .is_free = true};
+    slab->first = all;
+    slab->first_free = all;
+    gb_slab_init(gb_slab_head(slab), bytes);
+    *ret_fd = fd;
+    return slab;
+}
+
+struct gb_slab *gb_slab_ref(struct gb_slab *slab) {
+    atomic_fetch_add_explicit(&slab->refs, 1, memory_order_relaxed);
+    return slab;
+}
+
+void gb_slab_unref(struct gb_slab *slab) {
+    if (!slab || atomic_fetch_sub_explicit(&slab->refs, 1, memory_order_acq_rel) != 1) {
+        return;
+    }
+    munmap(slab->map, slab->bytes);
+    for (struct gb_slab_block *b = slab->first; b;) {
+        struct gb_slab_block *next = b->next;
+        gb_free(b);
+        b = next;
+    }
+    pthread_mutex_destroy(&slab->lock);
+    gb_free(slab->pages);
+    gb_free(slab);
+}
+
+struct gb_slab_head *gb_slab_head(struct gb_slab *slab) {
+    return (struct gb_slab_head *)(void *)slab->map;
+}
+
+uint64_t gb_slab_bytes(const struct gb_slab *slab) {
+    return slab->bytes;
+}
+
+uint64_t gb_slab_offset(const struct gb_slab_block *block) {
+    return block->offset;
+}
+
+uint8_t *gb_slab_ptr(const struct gb_slab *slab, const struct gb_slab_block *block) {
+    return slab->map + block->offset;
+}
+
+/* ---- the lists ---- */
+
+static void free_list_remove(struct gb_slab *slab, struct gb_slab_block *b) {
+    if (b->prev_free) {
+        b->prev_free->next_free = b->next_free;
+    } else {
+        slab->first_free = b->next_free;
+    }
+    if (b->next_free) {
+        b->next_free->prev_free = b->prev_free;
+    }
+    b->prev_free = NULL;
+    b->next_free = NULL;
+}
+
+static void free_list_insert_after(struct gb_slab *slab, struct gb_slab_block *before,
+                                   struct gb_slab_block *b) {
+    b->prev_free = before;
+    b->next_free = before ? before->next_free : slab->first_free;
+    if (before) {
+        before->next_free = b;
+    } else {
+        slab->first_free = b;
+    }
+    if (b->next_free) {
+        b->next_free->prev_free = b;
+    }
+}
+
+/* Takes b, which lies behind `into`, out of the list of all blocks and adds its bytes. */
+static void merge(struct gb_slab_block *into, struct gb_slab_block *b) {
+    into->bytes += b->bytes;
+    into->next = b->next;
+    if (b->next) {
+        b->next->prev = into;
+    }
+    gb_free(b);
+}
+
+/* ---- pages ---- */
+
+static void pages_take(struct gb_slab *slab, uint64_t offset, uint64_t bytes) {
+    uint64_t end = (offset + bytes + PAGE_BYTES - 1) / PAGE_BYTES;
+    for (uint64_t p = offset / PAGE_BYTES; p < end; p++) {
+        slab->warm_pages -= slab->pages[p] == PAGE_WARM;
+        slab->pages[p] = PAGE_BUSY;
+    }
+}
+
+/* [first, end) are pages inside one free block. */
+static void pages_give_back(struct gb_slab *slab, uint64_t first, uint64_t end) {
+    if (madvise(slab->map + first * PAGE_BYTES, (end - first) * PAGE_BYTES, MADV_REMOVE) != 0) {
+        return; /* they stay warm, and the next release tries again */
+    }
+    memset(slab->pages + first, PAGE_COLD, end - first);
+    slab->warm_pages -= end - first;
+}
+
+/* The pages of [offset, offset + bytes), just freed, that now lie wholly inside the free block. */
+static void pages_release(struct gb_slab *slab, const struct gb_slab_block *b, uint64_t offset,
+                          uint64_t bytes) {
+    uint64_t low = GB_MAX(b->offset, offset / PAGE_BYTES * PAGE_BYTES);
+    uint64_t high = GB_MIN(b->offset + b->bytes, gb_round_up_u64(offset + bytes, PAGE_BYTES));
+    uint64_t first = (low + PAGE_BYTES - 1) / PAGE_BYTES;
+    uint64_t end = high / PAGE_BYTES;
+    for (uint64_t p = first; p < end; p++) {
+        slab->warm_pages += slab->pages[p] == PAGE_BUSY;
+        slab->pages[p] = PAGE_WARM;
+    }
+    if (first >= end || slab->warm_pages * PAGE_BYTES <= GB_SLAB_WARM_BYTES) {
+        return;
+    }
+    /* One call for the whole warm run around them, so that many small blocks cost few calls. */
+    uint64_t block_first = (b->offset + PAGE_BYTES - 1) / PAGE_BYTES;
+    uint64_t block_end = (b->offset + b->bytes) / PAGE_BYTES;
+    while (first > block_first && slab->pages[first - 1] == PAGE_WARM) {
+        first--;
+    }
+    while (end < block_end && slab->pages[end] == PAGE_WARM) {
+        end++;
+    }
+    /* Keep the low part of the run: it is what first fit hands out next. */
+    uint64_t others = slab->warm_pages - (end - first);
+    uint64_t keep_max = GB_SLAB_WARM_BYTES / 2 / PAGE_BYTES;
+    uint64_t keep = others >= keep_max ? 0 : GB_MIN(keep_max - others, end - first);
+    if (first + keep < end) {
+        pages_give_back(slab, first + keep, end);
+    }
+}
+
+/* ---- allocation ---- */
+
+/* Cuts b to `bytes`; the rest becomes a free block in b's place of the free list. */
+static bool split(struct gb_slab *slab, struct gb_slab_block *b, uint64_t bytes,
+                  struct gb_error **err) {
+    struct gb_slab_block *rest = gb_calloc(1, sizeof *rest, err);
+    if (!rest) {
+        return false;
+    }
+    rest->offset = b->offset + bytes;
+    rest->bytes = b->bytes - bytes;
+    rest->is_free = true;
+    rest->prev = b;
+    rest->next = b->next;
+    if (b->next) {
+        b->next->prev = rest;
+    }
+    b->next = rest;
+    b->bytes = bytes;
+    free_list_insert_after(slab, b, rest);
+    return true;
+}
+
+struct gb_slab_block *gb_slab_alloc(struct gb_slab *slab, uint64_t bytes, struct gb_error **err) {
+    if (bytes > slab->bytes) {
+        return NULL;
+    }
+    uint64_t want = gb_round_up_u64(bytes == 0 ? 1 : bytes, GB_SLAB_ALIGN);
+    pthread_mutex_lock(&slab->lock);
+    struct gb_slab_block *b = slab->first_free;
+    while (b && b->bytes < want) {
+        b = b->next_free;
+    }
+    if (b && b->bytes > want && !split(slab, b, want, err)) {
+        b = NULL;
+    }
+    if (b) {
+        free_list_remove(slab, b);
+        b->is_free = false;
+        slab->used_bytes += b->bytes;
+        pages_take(slab, b->offset, b->bytes);
+    }
+    pthread_mutex_unlock(&slab->lock);
+    return b;
+}
+
+void gb_slab_release(struct gb_slab *slab, struct gb_slab_block *b) {
+    if (!b) {
+        return;
+    }
+    pthread_mutex_lock(&slab->lock);
+    uint64_t offset = b->offset;
+    uint64_t bytes = b->bytes;
+    slab->used_bytes -= bytes;
+    b->is_free = true;
+    struct gb_slab_block *before = b->prev;
+    while (before && !before->is_free) {
+        before = before->prev;
+    }
+    free_list_insert_after(slab, before, b);
+    if (b->next && b->next->is_free) {
+        free_list_remove(slab, b->next);
+        merge(b, b->next);
+    }
+    if (b->prev && b->prev->is_free) {
+        struct gb_slab_block *into = b->prev;
+        free_list_remove(slab, b);
+        merge(into, b);
+        b = into;
+    }
+    pages_release(slab, b, offset, bytes);
+    pthread_mutex_unlock(&slab->lock);
+}
+
+/* ---- for tests and status ---- */
+
+struct gb_slab_usage gb_slab_usage(struct gb_slab *slab) {
+    struct gb_slab_usage usage = {0};
+    pthread_mutex_lock(&slab->lock);
+    usage.used_bytes = slab->used_bytes;
+    usage.warm_bytes = slab->warm_pages * PAGE_BYTES;
+    for (const struct gb_slab_block *b = slab->first; b; b = b->next) {
+        usage.blocks++;
+        usage.free_blocks += b->is_free;
+    }
+    pthread_mutex_unlock(&slab->lock);
+    return usage;
+}
+
+bool gb_slab_valid(struct gb_slab *slab) {
+    bool ok = true;
+    uint64_t at = GB_SLAB_DATA_OFFSET;
+    uint64_t used = 0;
+    uint64_t warm = 0;
+    pthread_mutex_lock(&slab->lock);
+    const struct gb_slab_block *expected_free = slab->first_free;
+    for (const struct gb_slab_block *b = slab->first; ok && b; b = b->next) {
+        ok = b->offset == at && b->bytes > 0 && b->bytes % GB_SLAB_ALIGN == 0 &&
+             (!b->next || b->next->prev == b) && !(b->is_free && b->next && b->next->is_free);
+        at += b->bytes;
+        used += b->is_free ? 0 : b->bytes;
+        if (b->is_free) {
+            ok = ok && b == expected_free;
+            expected_free = b->next_free;
+        }
+    }
+    for (uint64_t p = 0; p < slab->bytes / PAGE_BYTES; p++) {
+        warm += slab->pages[p] == PAGE_WARM;
+    }
+    ok = ok && at == slab->bytes && !expected_free && used == slab->used_bytes &&
+         warm == slab->warm_pages && warm * PAGE_BYTES <= GB_SLAB_WARM_BYTES;
+    pthread_mutex_unlock(&slab->lock);
+    return ok;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The slab of one worker process: a sealed memfd, its mapping here, and the allocator over it.
+ *
+ * The worker may write anywhere in it at any time, so all bookkeeping lives on our heap. One slab
+ * belongs to one process; the next process gets a new one, so that what a dead or dying worker
+ * writes late can never reach a later job. A slab lives until its last block is released.
+ * Pages of freed blocks go back to the kernel but for GB_SLAB_WARM_BYTES, so that small models do
+ * not fault pages in for every call and the ledger still tells what the kernel sees.
+ * Threads: any (one mutex, a leaf). Ownership: counted. Errors: GB_IO, out of memory.
+ */
+#ifndef GB_MODEL_SLAB_H
+#define GB_MODEL_SLAB_H
+
+#include "base/error.h"
+#include "ledger/ledger.h"
+#include "wire/wire.h"
+
+#define GB_SLAB_WARM_BYTES ((uint64_t)1024 * 1024)
+#define GB_SLAB_BYTES_MAX ((uint64_t)1 << 40)
+
+struct gb_slab;
+struct gb_slab_block; /* one piece of a slab, on our heap */
+
+/* A fresh slab with an initialised head. slab_bytes is rounded up to pages. *ret_fd is for passing
+ * to the worker: close-on-exec, sealed against shrinking, growing and further seals; the caller
+ * closes it. */
+struct gb_slab *gb_slab_new(uint64_t slab_bytes, int *ret_fd, struct gb_error **err);
+struct gb_slab *gb_slab_ref(struct gb_slab *slab);
+void gb_slab_unref(struct gb_slab *slab);
+struct gb_slab_head *gb_slab_head(struct gb_slab *slab);
+uint64_t gb_slab_bytes(const struct gb_slab *slab);
+
+/* NULL with *err NULL when there is no room; NULL with *err set when memory ran out. The contents
+ * are undefined. The block does not hold the slab: its owner does. bytes 0 is taken as 1. */
+struct gb_slab_block *gb_slab_alloc(struct gb_slab *slab, uint64_t bytes, struct gb_error **err);
+void gb_slab_release(struct gb_slab *slab, struct gb_slab_block *block);
+uint64_t gb_slab_offset(const struct gb_slab_block *block);
+uint8_t *gb_slab_ptr(const struct gb_slab *slab, const struct gb_slab_block *block);
+
+struct gb_slab_usage {
+    uint64_t used_bytes;  /* handed out, with rounding */
+    uint64_t warm_bytes;  /* free, and still backed by pages */
+    uint64_t free_blocks; /* pieces that the free bytes are in */
+    uint64_t blocks;
+};
+struct gb_slab_usage gb_slab_usage(struct gb_slab *slab);
+/* Walks all blocks: ordered, gapless, coalesced, counters right. For tests. */
+bool gb_slab_valid(struct gb_slab *slab);
+
+/* ---- inside model/: tensor memory in a given slab (model/mem.c) ---- */
+
+struct gb_mem;
+/* bytes in that slab, charged to the account (may be NULL) before anything is allocated; zeroed
+ * when asked. NULL with *err NULL when the slab has no room (the charge is undone). */
+struct gb_mem *gb_mem_new_in(struct gb_slab *slab, uint64_t bytes, bool zeroed,
+                             struct gb_account *account, struct gb_error **err);
+/* On the heap, zeroed. */
+struct gb_mem *gb_mem_new_heap(uint64_t bytes, struct gb_account *account, struct gb_error **err);
+/* The slab the bytes lie in, NULL for heap; and where. */
+const struct gb_slab *gb_mem_slab(const struct gb_mem *mem);
+uint64_t gb_mem_offset(const struct gb_mem *mem);
+
+#endif
