@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Linking: everything that does not depend on the call is resolved and type-checked once.
+
+use std::sync::Arc;
+
+use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
+use wasmtime::component::{self, Component, ComponentExportIndex};
+use wasmtime::{ExternType, Module};
+
+use crate::engine::EngineInner;
+use crate::fail::{Fail, FailureKind};
+use crate::ffi::{
+    ENTRY_AGENT, ENTRY_COMMAND, ENTRY_START, Failure, Host, LINK_NN_0819, LINK_NN_1028, LINK_P1,
+    LINK_SOCKETS, LINK_WASI, guard, guard_quiet,
+};
+use crate::limits::Ctx;
+use crate::program::{Code, GbwProgram, func_text};
+use crate::{nn, wasi};
+
+/// A program with its imports resolved, and the way into it.
+pub enum Pre {
+    Agent { pre: component::InstancePre<Ctx>, run: ComponentExportIndex },
+    Command { pre: component::InstancePre<Ctx>, run: ComponentExportIndex },
+    Start { pre: wasmtime::InstancePre<Ctx> },
+}
+
+pub struct LinkedInner {
+    pub engine: Arc<EngineInner>,
+    /// A copy of C's table, so that its storage need not outlive the link.
+    pub host: Arc<Host>,
+    pub pre: Pre,
+}
+
+pub struct GbwLinked {
+    pub inner: Arc<LinkedInner>,
+}
+
+/// # Safety
+/// `p` is from `gbw_program_new`, `host` readable, `f` NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gbw_link_new(
+    p: *mut GbwProgram,
+    link_flags: u32,
+    entry: u32,
+    host: *const Host,
+    f: *mut Failure,
+) -> *mut GbwLinked {
+    // Safety: the caller's promise, here and inside.
+    unsafe {
+        guard(f, std::ptr::null_mut(), || {
+            let (Some(p), Some(host)) = (p.as_ref(), host.as_ref()) else {
+                return Err(Fail::new(FailureKind::Config, "no program or no host functions"));
+            };
+            check_host(host, link_flags)?;
+            let pre = match &p.code {
+                Code::Component(c) => link_component(&p.engine, c, link_flags, entry)?,
+                Code::Module(m) => link_module(&p.engine, m, link_flags, entry)?,
+            };
+            let inner = LinkedInner { engine: p.engine.clone(), host: Arc::new(*host), pre };
+            Ok(Box::into_raw(Box::new(GbwLinked { inner: Arc::new(inner) })))
+        })
+    }
+}
+
+/// # Safety
+/// `l` is NULL or from `gbw_link_new`, and not used afterwards. Calls keep what they need alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gbw_link_free(l: *mut GbwLinked) {
+    guard_quiet((), || {
+        if !l.is_null() {
+            // Safety: the caller's promise; `Box::into_raw` made it.
+            drop(unsafe { Box::from_raw(l) });
+        }
+    });
+}
+
+/// Refuses a table with a hole where a linked interface would step into it.
+fn check_host(h: &Host, flags: u32) -> Result<(), Fail> {
+    let mut complete = h.tick.is_some()
+        && h.memory_growing.is_some()
+        && h.memory_grow_failed.is_some()
+        && h.table_growing.is_some()
+        && h.table_grow_failed.is_some()
+        && h.write.is_some();
+    if flags & (LINK_NN_1028 | LINK_NN_0819) != 0 {
+        complete &= h.tensor_new.is_some()
+            && h.tensor_drop.is_some()
+            && h.tensor_info.is_some()
+            && h.tensor_data.is_some()
+            && h.graph_load.is_some()
+            && h.graph_load_by_name.is_some()
+            && h.graph_drop.is_some()
+            && h.context_new.is_some()
+            && h.context_drop.is_some()
+            && h.compute_start.is_some()
+            && h.compute_poll.is_some()
+            && h.compute_end.is_some()
+            && h.error_info.is_some()
+            && h.error_drop.is_some();
+    }
+    if flags & LINK_NN_1028 != 0 {
+        complete &= h.compute_output.is_some();
+    }
+    if flags & LINK_NN_0819 != 0 {
+        complete &= h.context_set_input.is_some() && h.context_get_output.is_some();
+    }
+    if complete {
+        Ok(())
+    } else {
+        Err(Fail::new(FailureKind::Config, "the table of host functions has a hole"))
+    }
+}
+
+fn link_component(
+    engine: &EngineInner,
+    component: &Component,
+    flags: u32,
+    entry: u32,
+) -> Result<Pre, Fail> {
+    let internal = |e: wasmtime::Error| Fail::from_wasmtime(&e, FailureKind::Internal);
+    let mut linker = component::Linker::<Ctx>::new(&engine.engine);
+    if flags & LINK_WASI != 0 {
+        wasi::link(&mut linker, flags & LINK_SOCKETS != 0).map_err(internal)?;
+    }
+    if flags & LINK_NN_1028 != 0 {
+        nn::link(&mut linker, nn::Revision::R1028).map_err(internal)?;
+    }
+    if flags & LINK_NN_0819 != 0 {
+        nn::link(&mut linker, nn::Revision::R0819).map_err(internal)?;
+    }
+    let pre = linker
+        .instantiate_pre(component)
+        .map_err(|e| Fail::from_wasmtime(&e, FailureKind::Link))?;
+    match entry {
+        ENTRY_AGENT => Ok(Pre::Agent { run: agent_entry(engine, component)?, pre }),
+        ENTRY_COMMAND => Ok(Pre::Command { run: command_entry(engine, component)?, pre }),
+        _ => Err(Fail::new(FailureKind::NoExport, "a component has no \"_start\" to enter")),
+    }
+}
+
+fn agent_entry(
+    engine: &EngineInner,
+    component: &Component,
+) -> Result<ComponentExportIndex, Fail> {
+    const WANTED: &str = "func(argument: string) -> result<string, string>";
+    let missing = |found: String| {
+        Fail::new(FailureKind::NoExport, format!("{found}; needed is {WANTED}"))
+    };
+    let ty = component.component_type();
+    match ty.get_export(&engine.engine, "run").map(|e| e.ty) {
+        Some(ComponentItem::ComponentFunc(func)) if is_agent(&func) => component
+            .get_export_index(None, "run")
+            .ok_or_else(|| missing("the export \"run\" is not accessible".to_owned())),
+        Some(ComponentItem::ComponentFunc(func)) => {
+            Err(missing(format!("the export \"run\" is {}", func_text(&func))))
+        }
+        Some(_) => Err(missing("the export \"run\" is not a function".to_owned())),
+        None => Err(missing("the component has no export \"run\"".to_owned())),
+    }
+}
+
+fn is_agent(func: &ComponentFunc) -> bool {
+    let string = Some(Type::String);
+    !func.async_()
+        && func.params().map(|(_, ty)| ty).eq([Type::String])
+        && func.results().len() == 1
+        && func.results().all(|ty| match ty {
+            Type::Result(result) => result.ok() == string && result.err() == string,
+            _ => false,
+        })
+}
+
+fn command_entry(
+    engine: &EngineInner,
+    component: &Component,
+) -> Result<ComponentExportIndex, Fail> {
+    let ty = component.component_type();
+    for (name, extern_) in ty.exports(&engine.engine) {
+        let ComponentItem::ComponentInstance(instance) = &extern_.ty else { continue };
+        if !name.starts_with("wasi:cli/run@0.2.") {
+            continue;
+        }
+        let func = instance.get_export(&engine.engine, "run").map(|e| e.ty);
+        let fits = matches!(&func, Some(ComponentItem::ComponentFunc(func)) if is_run(func));
+        let index = component
+            .get_export_index(None, name)
+            .and_then(|instance| component.get_export_index(Some(&instance), "run"));
+        return match index {
+            Some(index) if fits => Ok(index),
+            _ => Err(Fail::new(
+                FailureKind::NoExport,
+                format!("the export \"{name}\" has no function run: func() -> result"),
+            )),
+        };
+    }
+    Err(Fail::new(FailureKind::NoExport, "the component has no export \"wasi:cli/run@0.2\""))
+}
+
+fn is_run(func: &ComponentFunc) -> bool {
+    !func.async_()
+        && func.params().len() == 0
+        && func.results().len() == 1
+        && func.results().all(|ty| match ty {
+            Type::Result(result) => result.ok().is_none() && result.err().is_none(),
+            _ => false,
+        })
+}
+
+fn link_module(
+    engine: &EngineInner,
+    module: &Module,
+    flags: u32,
+    entry: u32,
+) -> Result<Pre, Fail> {
+    let mut linker = wasmtime::Linker::<Ctx>::new(&engine.engine);
+    if flags & LINK_P1 != 0 {
+        wasmtime_wasi::p1::add_to_linker_async(&mut linker, |ctx: &mut Ctx| &mut ctx.wasi)
+            .map_err(|e| Fail::from_wasmtime(&e, FailureKind::Internal))?;
+    }
+    let pre = linker
+        .instantiate_pre(module)
+        .map_err(|e| Fail::from_wasmtime(&e, FailureKind::Link))?;
+    if entry != ENTRY_START {
+        let what = "a core module has neither an agent's \"run\" nor \"wasi:cli/run\"";
+        return Err(Fail::new(FailureKind::NoExport, what));
+    }
+    match module.get_export("_start") {
+        Some(ExternType::Func(ty)) if ty.params().len() == 0 && ty.results().len() == 0 => {
+            Ok(Pre::Start { pre })
+        }
+        Some(_) => Err(Fail::new(
+            FailureKind::NoExport,
+            "the export \"_start\" is not a function without parameters and results",
+        )),
+        None => Err(Fail::new(FailureKind::NoExport, "the module has no export \"_start\"")),
+    }
+}
