@@ -185,7 +185,8 @@ static bool copy_output(struct gb_run *run, uint32_t asked, const struct gb_back
                     RUN_WHAT, err)) {
         return false;
     }
-    memcpy(to->ptr, from, (size_t)bytes);
+    /* An output may be fetched into the very place it was computed in. */
+    memmove(to->ptr, from, (size_t)bytes);
     return true;
 }
 

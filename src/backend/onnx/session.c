@@ -64,6 +64,10 @@ static bool read_shape(const OrtApi *api, const OrtTensorTypeAndShapeInfo *info,
                        struct gb_port *port, struct gb_error **err) {
     ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
     size_t rank = 0;
+    if (!api->TensorTypeAndShape_HasShape(info)) {
+        return gb_fail(err, GB_MODEL_REJECTED,
+                       "the model does not say how many dimensions \"%s\" has", port->name);
+    }
     if (!gb_onnx_ok(api, api->GetTensorElementType(info, &type), GB_MODEL_INVALID, LOAD_WHAT,
                     err) ||
         !gb_onnx_ok(api, api->GetDimensionsCount(info, &rank), GB_MODEL_INVALID, LOAD_WHAT, err)) {
