@@ -17,13 +17,13 @@ struct job {
     uint32_t runs;
 };
 
-static bool job_parse(char *arg, struct job *job)
-{
+static bool job_parse(char *arg, struct job *job) {
     char *words[5];
     for (size_t i = 0; i < 5; i++) {
         words[i] = next_word(&arg, " \n");
-        if (words[i] == NULL)
+        if (words[i] == NULL) {
             return false;
+        }
     }
     job->model = words[0];
     job->input = words[1];
@@ -32,12 +32,12 @@ static bool job_parse(char *arg, struct job *job)
            parse_u32(words[4], &job->runs);
 }
 
-static bool job_run(const struct job *job, const void *data, size_t len, struct text *text)
-{
+static bool job_run(const struct job *job, const void *data, size_t len, struct text *text) {
     wasi_nn_graph_own_graph_t graph;
     wasi_nn_inference_own_graph_execution_context_t context;
-    if (!nn_open(job->model, &graph, &context, text))
+    if (!nn_open(job->model, &graph, &context, text)) {
         return false;
+    }
     size_t output_bytes = 0;
     for (uint32_t i = 0; i < job->runs; i++) {
         wasi_nn_inference_named_tensor_t input;
@@ -71,8 +71,7 @@ static bool job_run(const struct job *job, const void *data, size_t len, struct 
     return true;
 }
 
-bool exports_agent_run(agent_string_t *arg, agent_string_t *ret, agent_string_t *err)
-{
+bool exports_agent_run(agent_string_t *arg, agent_string_t *ret, agent_string_t *err) {
     struct text text = {0};
     struct job job = {0};
     size_t len;
@@ -82,9 +81,11 @@ bool exports_agent_run(agent_string_t *arg, agent_string_t *ret, agent_string_t 
         return answer_err(&text, err);
     }
     void *data = calloc(len == 0 ? 1 : len, 1);
-    if (data == NULL)
+    if (data == NULL) {
         abort();
-    if (!job_run(&job, data, len, &text))
+    }
+    if (!job_run(&job, data, len, &text)) {
         return answer_err(&text, err);
+    }
     return answer_ok(&text, ret);
 }

@@ -3,8 +3,7 @@
 
 #include <string.h>
 
-bool digits_parse(const agent_string_t *arg, float *pixels, struct text *error)
-{
+bool digits_parse(const agent_string_t *arg, float *pixels, struct text *error) {
     char *rest = arg_text(arg);
     rest[strcspn(rest, "\n")] = '\0';
     size_t count = 0;
@@ -18,8 +17,9 @@ bool digits_parse(const agent_string_t *arg, float *pixels, struct text *error)
             text_adds(error, "\": expected a number from 0 to 16");
             return false;
         }
-        if (count < DIGITS_PIXELS)
+        if (count < DIGITS_PIXELS) {
             pixels[count] = (float)value;
+        }
         count++;
     }
     if (count != DIGITS_PIXELS) {
@@ -31,8 +31,7 @@ bool digits_parse(const agent_string_t *arg, float *pixels, struct text *error)
     return true;
 }
 
-bool digits_answer(wasi_nn_tensor_own_tensor_t output, struct text *text)
-{
+bool digits_answer(wasi_nn_tensor_own_tensor_t output, struct text *text) {
     wasi_nn_tensor_tensor_data_t data = {0};
     wasi_nn_tensor_method_tensor_data(wasi_nn_tensor_borrow_tensor(output), &data);
     float scores[DIGITS_CLASSES];
@@ -45,8 +44,9 @@ bool digits_answer(wasi_nn_tensor_own_tensor_t output, struct text *text)
     memcpy(scores, data.ptr, sizeof(scores));
     int best = 0;
     for (int i = 1; i < DIGITS_CLASSES; i++) {
-        if (scores[i] > scores[best])
+        if (scores[i] > scores[best]) {
             best = i;
+        }
     }
     text_adds(text, "class=");
     text_addu(text, (uint64_t)best);

@@ -5,10 +5,10 @@
 
 #include "nn.h"
 
-#define DIGITS_MODEL "digits"
-#define DIGITS_INPUT "input"
-#define DIGITS_OUTPUT "probabilities"
-#define DIGITS_PIXELS 64
+#define DIGITS_MODEL   "digits"
+#define DIGITS_INPUT   "input"
+#define DIGITS_OUTPUT  "probabilities"
+#define DIGITS_PIXELS  64
 #define DIGITS_CLASSES 10
 
 /* Reads the first line: 64 values from 0 to 16, between them spaces or commas. */

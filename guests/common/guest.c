@@ -4,36 +4,35 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void text_reserve(struct text *text, size_t more)
-{
-    if (more >= SIZE_MAX / 4 - text->len)
+static void text_reserve(struct text *text, size_t more) {
+    if (more >= SIZE_MAX / 4 - text->len) {
         abort();
+    }
     size_t need = text->len + more + 1;
-    if (need <= text->room)
+    if (need <= text->room) {
         return;
+    }
     size_t room = need * 2;
     char *chars = realloc(text->chars, room);
-    if (chars == NULL)
+    if (chars == NULL) {
         abort();
+    }
     text->chars = chars;
     text->room = room;
 }
 
-void text_add(struct text *text, const char *chars, size_t len)
-{
+void text_add(struct text *text, const char *chars, size_t len) {
     text_reserve(text, len);
     memcpy(text->chars + text->len, chars, len);
     text->len += len;
     text->chars[text->len] = '\0';
 }
 
-void text_adds(struct text *text, const char *string)
-{
+void text_adds(struct text *text, const char *string) {
     text_add(text, string, strlen(string));
 }
 
-void text_addu(struct text *text, uint64_t value)
-{
+void text_addu(struct text *text, uint64_t value) {
     char digits[20];
     size_t at = sizeof(digits);
     do {
@@ -43,8 +42,7 @@ void text_addu(struct text *text, uint64_t value)
     text_add(text, digits + at, sizeof(digits) - at);
 }
 
-void text_addfixed(struct text *text, double value)
-{
+void text_addfixed(struct text *text, double value) {
     if (value < 0) {
         text_adds(text, "-");
         value = -value;
@@ -56,37 +54,33 @@ void text_addfixed(struct text *text, double value)
     text_add(text, decimals, sizeof(decimals));
 }
 
-static void hand_over(struct text *text, agent_string_t *ret)
-{
+static void hand_over(struct text *text, agent_string_t *ret) {
     text_reserve(text, 0);
     ret->ptr = (uint8_t *)text->chars;
     ret->len = text->len;
 }
 
-bool answer_ok(struct text *text, agent_string_t *ret)
-{
+bool answer_ok(struct text *text, agent_string_t *ret) {
     hand_over(text, ret);
     return true;
 }
 
-bool answer_err(struct text *text, agent_string_t *err)
-{
+bool answer_err(struct text *text, agent_string_t *err) {
     hand_over(text, err);
     return false;
 }
 
-char *arg_text(const agent_string_t *arg)
-{
+char *arg_text(const agent_string_t *arg) {
     struct text text = {0};
     text_add(&text, (const char *)arg->ptr, arg->len);
     return text.chars;
 }
 
-char *next_word(char **rest, const char *ends)
-{
+char *next_word(char **rest, const char *ends) {
     char *word = *rest + strspn(*rest, ends);
-    if (*word == '\0')
+    if (*word == '\0') {
         return NULL;
+    }
     char *end = word + strcspn(word, ends);
     *rest = end;
     if (*end != '\0') {
@@ -96,25 +90,26 @@ char *next_word(char **rest, const char *ends)
     return word;
 }
 
-bool parse_u32(const char *word, uint32_t *ret_value)
-{
+bool parse_u32(const char *word, uint32_t *ret_value) {
     uint32_t value = 0;
-    if (*word == '\0')
+    if (*word == '\0') {
         return false;
+    }
     for (; *word != '\0'; word++) {
         if (*word < '0' || *word > '9' || __builtin_mul_overflow(value, 10u, &value) ||
-            __builtin_add_overflow(value, (uint32_t)(*word - '0'), &value))
+            __builtin_add_overflow(value, (uint32_t)(*word - '0'), &value)) {
             return false;
+        }
     }
     *ret_value = value;
     return true;
 }
 
-bool parse_decimal(const char *word, double *ret_value)
-{
+bool parse_decimal(const char *word, double *ret_value) {
     bool negative = *word == '-';
-    if (negative)
+    if (negative) {
         word++;
+    }
     double value = 0;
     double unit = 1;
     bool fraction = false;

@@ -16,8 +16,7 @@ static const struct {
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-void nn_error_text(wasi_nn_errors_own_error_t error, struct text *text)
-{
+void nn_error_text(wasi_nn_errors_own_error_t error, struct text *text) {
     wasi_nn_errors_borrow_error_t borrowed = wasi_nn_errors_borrow_error(error);
     size_t code = wasi_nn_errors_method_error_code(borrowed);
     agent_string_t data = {0};
@@ -30,8 +29,7 @@ void nn_error_text(wasi_nn_errors_own_error_t error, struct text *text)
 }
 
 bool nn_open(const char *name, wasi_nn_graph_own_graph_t *ret_graph,
-             wasi_nn_inference_own_graph_execution_context_t *ret_context, struct text *text)
-{
+             wasi_nn_inference_own_graph_execution_context_t *ret_context, struct text *text) {
     wasi_nn_errors_own_error_t error;
     agent_string_t model;
     agent_string_set(&model, name);
@@ -49,16 +47,14 @@ bool nn_open(const char *name, wasi_nn_graph_own_graph_t *ret_graph,
 
 wasi_nn_tensor_own_tensor_t nn_tensor(const uint32_t *dims, size_t dims_count,
                                       wasi_nn_tensor_tensor_type_t type, const void *data,
-                                      size_t len)
-{
+                                      size_t len) {
     /* The generated types are not const, but nothing is written through them. */
     wasi_nn_tensor_tensor_dimensions_t shape = {(uint32_t *)dims, dims_count};
     wasi_nn_tensor_tensor_data_t bytes = {(uint8_t *)data, len};
     return wasi_nn_tensor_constructor_tensor(&shape, type, &bytes);
 }
 
-bool nn_parse_type(const char *word, wasi_nn_tensor_tensor_type_t *ret_type)
-{
+bool nn_parse_type(const char *word, wasi_nn_tensor_tensor_type_t *ret_type) {
     for (size_t i = 0; i < COUNT(types); i++) {
         if (strcmp(word, types[i].name) == 0) {
             *ret_type = (wasi_nn_tensor_tensor_type_t)i;
@@ -68,16 +64,16 @@ bool nn_parse_type(const char *word, wasi_nn_tensor_tensor_type_t *ret_type)
     return false;
 }
 
-bool nn_parse_dims(const char *word, uint32_t *dims, size_t dims_max, size_t *ret_count)
-{
+bool nn_parse_dims(const char *word, uint32_t *dims, size_t dims_max, size_t *ret_count) {
     size_t count = 0;
     if (strcmp(word, "scalar") != 0) {
         struct text copy = {0};
         text_add(&copy, word, strlen(word));
         char *rest = copy.chars;
         for (char *dim = next_word(&rest, ","); dim != NULL; dim = next_word(&rest, ",")) {
-            if (count == dims_max || !parse_u32(dim, &dims[count]))
+            if (count == dims_max || !parse_u32(dim, &dims[count])) {
                 return false;
+            }
             count++;
         }
     }
@@ -85,23 +81,21 @@ bool nn_parse_dims(const char *word, uint32_t *dims, size_t dims_max, size_t *re
     return true;
 }
 
-const char *nn_type_name(wasi_nn_tensor_tensor_type_t type)
-{
+const char *nn_type_name(wasi_nn_tensor_tensor_type_t type) {
     return type < COUNT(types) ? types[type].name : "?";
 }
 
-size_t nn_type_bytes(wasi_nn_tensor_tensor_type_t type)
-{
+size_t nn_type_bytes(wasi_nn_tensor_tensor_type_t type) {
     return type < COUNT(types) ? types[type].bytes : 0;
 }
 
 bool nn_dims_bytes(const uint32_t *dims, size_t count, wasi_nn_tensor_tensor_type_t type,
-                   size_t *ret_bytes)
-{
+                   size_t *ret_bytes) {
     size_t bytes = nn_type_bytes(type);
     for (size_t i = 0; i < count; i++) {
-        if (__builtin_mul_overflow(bytes, (size_t)dims[i], &bytes))
+        if (__builtin_mul_overflow(bytes, (size_t)dims[i], &bytes)) {
             return false;
+        }
     }
     *ret_bytes = bytes;
     return true;

@@ -3,11 +3,11 @@
 #include <string.h>
 #include <unistd.h>
 
-int main(void)
-{
+int main(void) {
     static char page[4096];
     memset(page, 'x', sizeof(page) - 1);
     page[sizeof(page) - 1] = '\n';
-    for (;;)
+    for (;;) {
         (void)!write(1, page, sizeof(page));
+    }
 }

@@ -7,23 +7,26 @@
 
 extern char **environ;
 
-int main(int argc, char **argv)
-{
-    if (argc == 3 && strcmp(argv[1], "exit") == 0)
+int main(int argc, char **argv) {
+    if (argc == 3 && strcmp(argv[1], "exit") == 0) {
         return atoi(argv[2]);
+    }
     if (argc == 3 && strcmp(argv[1], "stderr") == 0) {
         fprintf(stderr, "%s\n", argv[2]);
         return 0;
     }
     if (argc == 2 && strcmp(argv[1], "stdin") == 0) {
-        for (int c = getchar(); c != EOF; c = getchar())
+        for (int c = getchar(); c != EOF; c = getchar()) {
             putchar(c);
+        }
         return 0;
     }
     printf("hello\n");
-    for (int i = 1; i < argc; i++)
+    for (int i = 1; i < argc; i++) {
         printf("arg %d: %s\n", i, argv[i]);
-    for (char **entry = environ; entry != NULL && *entry != NULL; entry++)
+    }
+    for (char **entry = environ; entry != NULL && *entry != NULL; entry++) {
         printf("env: %s\n", *entry);
+    }
     return 0;
 }

@@ -5,18 +5,19 @@
 #include <stdlib.h>
 
 #define CHUNK_BYTES (1024u * 1024u)
-#define PAGE_BYTES 4096u
+#define PAGE_BYTES  4096u
 
-bool exports_agent_run(agent_string_t *arg, agent_string_t *ret, agent_string_t *err)
-{
+bool exports_agent_run(agent_string_t *arg, agent_string_t *ret, agent_string_t *err) {
     (void)arg;
     (void)ret;
     (void)err;
     for (;;) {
         volatile uint8_t *chunk = malloc(CHUNK_BYTES);
-        if (chunk == NULL)
+        if (chunk == NULL) {
             __builtin_trap();
-        for (size_t i = 0; i < CHUNK_BYTES; i += PAGE_BYTES)
+        }
+        for (size_t i = 0; i < CHUNK_BYTES; i += PAGE_BYTES) {
             chunk[i] = 1;
+        }
     }
 }

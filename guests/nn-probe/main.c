@@ -21,7 +21,7 @@
 #include <string.h>
 
 #define INPUTS_MAX 64
-#define DIMS_MAX 16
+#define DIMS_MAX   16
 
 struct probe {
     bool has_graph;
@@ -38,8 +38,7 @@ struct probe {
     struct text error;
 };
 
-static bool misspelt(struct probe *probe, const char *what, const char *word)
-{
+static bool misspelt(struct probe *probe, const char *what, const char *word) {
     text_adds(&probe->error, "probe: ");
     text_adds(&probe->error, what);
     text_adds(&probe->error, ": \"");
@@ -48,8 +47,7 @@ static bool misspelt(struct probe *probe, const char *what, const char *word)
     return false;
 }
 
-static bool failed(struct probe *probe, wasi_nn_errors_own_error_t error)
-{
+static bool failed(struct probe *probe, wasi_nn_errors_own_error_t error) {
     nn_error_text(error, &probe->error);
     return false;
 }
@@ -58,22 +56,22 @@ static bool failed(struct probe *probe, wasi_nn_errors_own_error_t error)
 
 static const char hex_digits[] = "0123456789abcdef";
 
-static bool hex_digit(char c, uint8_t *ret_value)
-{
+static bool hex_digit(char c, uint8_t *ret_value) {
     const char *at = c == '\0' ? NULL : strchr(hex_digits, c);
-    if (at == NULL)
+    if (at == NULL) {
         return false;
+    }
     *ret_value = (uint8_t)(at - hex_digits);
     return true;
 }
 
-static bool hex_bytes(const char *hex, struct text *bytes)
-{
+static bool hex_bytes(const char *hex, struct text *bytes) {
     for (; hex[0] != '\0'; hex += 2) {
         uint8_t high;
         uint8_t low;
-        if (!hex_digit(hex[0], &high) || !hex_digit(hex[1], &low))
+        if (!hex_digit(hex[0], &high) || !hex_digit(hex[1], &low)) {
             return false;
+        }
         char byte = (char)(uint8_t)(high << 4 | low);
         text_add(bytes, &byte, 1);
     }
@@ -81,21 +79,21 @@ static bool hex_bytes(const char *hex, struct text *bytes)
 }
 
 /* f16 of a value that it can hold exactly or nearly (no subnormals): enough for a test. */
-static uint16_t half_from_float(float value)
-{
+static uint16_t half_from_float(float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof(bits));
     uint32_t sign = bits >> 16 & 0x8000u;
     int32_t exponent = (int32_t)(bits >> 23 & 0xff) - 127 + 15;
-    if (exponent <= 0)
+    if (exponent <= 0) {
         return (uint16_t)sign;
-    if (exponent >= 31)
+    }
+    if (exponent >= 31) {
         return (uint16_t)(sign | 0x7c00u);
+    }
     return (uint16_t)(sign | (uint32_t)exponent << 10 | (bits >> 13 & 0x3ffu));
 }
 
-static void add_element(struct text *bytes, wasi_nn_tensor_tensor_type_t type, double value)
-{
+static void add_element(struct text *bytes, wasi_nn_tensor_tensor_type_t type, double value) {
     union {
         uint8_t u8;
         uint16_t u16;
@@ -133,93 +131,98 @@ static void add_element(struct text *bytes, wasi_nn_tensor_tensor_type_t type, d
 }
 
 static bool fill_floats(struct probe *probe, struct text *bytes, wasi_nn_tensor_tensor_type_t type,
-                        char *list)
-{
+                        char *list) {
     for (char *word = next_word(&list, ","); word != NULL; word = next_word(&list, ",")) {
         double value;
-        if (!parse_decimal(word, &value))
+        if (!parse_decimal(word, &value)) {
             return misspelt(probe, "not a number", word);
+        }
         add_element(bytes, type, value);
     }
     return true;
 }
 
 static bool fill(struct probe *probe, struct text *bytes, wasi_nn_tensor_tensor_type_t type,
-                 size_t len, char *how)
-{
+                 size_t len, char *how) {
     size_t count = len / nn_type_bytes(type);
-    if (strncmp(how, "hex:", 4) == 0)
+    if (strncmp(how, "hex:", 4) == 0) {
         return hex_bytes(how + 4, bytes) || misspelt(probe, "not hex", how + 4);
-    if (strncmp(how, "f:", 2) == 0)
+    }
+    if (strncmp(how, "f:", 2) == 0) {
         return fill_floats(probe, bytes, type, how + 2);
+    }
     bool zeros = strcmp(how, "zeros") == 0 || strcmp(how, "short") == 0 || strcmp(how, "long") == 0;
-    if (!zeros && strcmp(how, "ones") != 0 && strcmp(how, "seq") != 0)
+    if (!zeros && strcmp(how, "ones") != 0 && strcmp(how, "seq") != 0) {
         return misspelt(probe, "unknown fill", how);
-    for (size_t i = 0; i < count; i++)
+    }
+    for (size_t i = 0; i < count; i++) {
         add_element(bytes, type, zeros ? 0 : how[0] == 'o' ? 1 : (double)i);
-    if (strcmp(how, "short") == 0 && bytes->len > 0)
+    }
+    if (strcmp(how, "short") == 0 && bytes->len > 0) {
         bytes->len--;
-    if (strcmp(how, "long") == 0)
+    }
+    if (strcmp(how, "long") == 0) {
         text_add(bytes, "", 1);
+    }
     return true;
 }
 
 /* ---- statements ---- */
 
-static bool do_load(struct probe *probe, char *rest)
-{
+static bool do_load(struct probe *probe, char *rest) {
     char *name = next_word(&rest, " ");
     wasi_nn_errors_own_error_t error;
     agent_string_t model;
     agent_string_set(&model, name == NULL ? "" : name);
     wasi_nn_graph_own_graph_t graph;
-    if (!wasi_nn_graph_load_by_name(&model, &graph, &error))
+    if (!wasi_nn_graph_load_by_name(&model, &graph, &error)) {
         return failed(probe, error);
+    }
     probe->graph = graph;
     probe->has_graph = true;
     probe->has_context = false;
     return true;
 }
 
-static bool do_loadbytes(struct probe *probe, char *rest)
-{
+static bool do_loadbytes(struct probe *probe, char *rest) {
     char *hex = next_word(&rest, " ");
     struct text bytes = {0};
-    if (hex == NULL || (strcmp(hex, "-") != 0 && !hex_bytes(hex, &bytes)))
+    if (hex == NULL || (strcmp(hex, "-") != 0 && !hex_bytes(hex, &bytes))) {
         return misspelt(probe, "not hex", hex);
+    }
     wasi_nn_graph_graph_builder_t builder = {(uint8_t *)bytes.chars, bytes.len};
     wasi_nn_graph_list_graph_builder_t builders = {&builder, 1};
     wasi_nn_errors_own_error_t error;
     wasi_nn_graph_own_graph_t graph;
     if (!wasi_nn_graph_load(&builders, WASI_NN_GRAPH_GRAPH_ENCODING_ONNX,
-                            WASI_NN_GRAPH_EXECUTION_TARGET_CPU, &graph, &error))
+                            WASI_NN_GRAPH_EXECUTION_TARGET_CPU, &graph, &error)) {
         return failed(probe, error);
+    }
     probe->graph = graph;
     probe->has_graph = true;
     probe->has_context = false;
     return true;
 }
 
-static bool do_ctx(struct probe *probe, char *rest)
-{
+static bool do_ctx(struct probe *probe, char *rest) {
     (void)rest;
-    if (!probe->has_graph)
+    if (!probe->has_graph) {
         return misspelt(probe, "no graph to make a context of", NULL);
+    }
     wasi_nn_errors_own_error_t error;
-    if (!wasi_nn_graph_method_graph_init_execution_context(
-            wasi_nn_graph_borrow_graph(probe->graph), &probe->context, &error))
+    if (!wasi_nn_graph_method_graph_init_execution_context(wasi_nn_graph_borrow_graph(probe->graph),
+                                                           &probe->context, &error)) {
         return failed(probe, error);
+    }
     probe->has_context = true;
     return true;
 }
 
-static bool need_context(struct probe *probe)
-{
+static bool need_context(struct probe *probe) {
     return probe->has_context || do_ctx(probe, NULL);
 }
 
-static bool do_tensor(struct probe *probe, char *rest)
-{
+static bool do_tensor(struct probe *probe, char *rest) {
     char *name = next_word(&rest, " ");
     char *type_word = next_word(&rest, " ");
     char *dims_word = next_word(&rest, " ");
@@ -227,35 +230,43 @@ static bool do_tensor(struct probe *probe, char *rest)
     wasi_nn_tensor_tensor_type_t type;
     uint32_t dims[DIMS_MAX];
     size_t dims_count;
-    if (how == NULL)
+    if (how == NULL) {
         return misspelt(probe, "expected NAME TYPE DIMS FILL", name);
-    if (!nn_parse_type(type_word, &type))
+    }
+    if (!nn_parse_type(type_word, &type)) {
         return misspelt(probe, "unknown type", type_word);
-    if (!nn_parse_dims(dims_word, dims, DIMS_MAX, &dims_count))
+    }
+    if (!nn_parse_dims(dims_word, dims, DIMS_MAX, &dims_count)) {
         return misspelt(probe, "not dimensions", dims_word);
+    }
     /* Dimensions that are no size are sent all the same, when the bytes are given. */
     size_t len = 0;
     bool given = strchr(how, ':') != NULL;
-    if (!nn_dims_bytes(dims, dims_count, type, &len) && !given)
+    if (!nn_dims_bytes(dims, dims_count, type, &len) && !given) {
         return misspelt(probe, "too large to fill", dims_word);
+    }
     struct text bytes = {0};
-    if (!fill(probe, &bytes, type, len, how))
+    if (!fill(probe, &bytes, type, len, how)) {
         return false;
+    }
     wasi_nn_tensor_own_tensor_t tensor = nn_tensor(dims, dims_count, type, bytes.chars, bytes.len);
     free(bytes.chars);
 #ifdef PROBE_0819
-    if (!need_context(probe))
+    if (!need_context(probe)) {
         return false;
+    }
     wasi_nn_errors_own_error_t error;
     agent_string_t input;
     agent_string_set(&input, name);
     if (!wasi_nn_inference_method_graph_execution_context_set_input(
             wasi_nn_inference_borrow_graph_execution_context(probe->context), &input, tensor,
-            &error))
+            &error)) {
         return failed(probe, error);
+    }
 #else
-    if (probe->inputs_count == INPUTS_MAX)
+    if (probe->inputs_count == INPUTS_MAX) {
         return misspelt(probe, "too many inputs", name);
+    }
     struct text copy = {0};
     text_add(&copy, name, strlen(name));
     probe->input_names[probe->inputs_count] = copy.chars;
@@ -266,8 +277,7 @@ static bool do_tensor(struct probe *probe, char *rest)
 }
 
 static void print_tensor(struct probe *probe, const char *name, size_t name_len,
-                         wasi_nn_tensor_own_tensor_t tensor)
-{
+                         wasi_nn_tensor_own_tensor_t tensor) {
     struct text *answer = &probe->answer;
     wasi_nn_tensor_borrow_tensor_t borrowed = wasi_nn_tensor_borrow_tensor(tensor);
     wasi_nn_tensor_tensor_dimensions_t dims = {0};
@@ -292,16 +302,15 @@ static void print_tensor(struct probe *probe, const char *name, size_t name_len,
     wasi_nn_tensor_tensor_data_free(&data);
 }
 
-static bool do_show(struct probe *probe, char *rest)
-{
+static bool do_show(struct probe *probe, char *rest) {
     (void)rest;
-    for (size_t i = 0; i < probe->inputs_count; i++)
+    for (size_t i = 0; i < probe->inputs_count; i++) {
         print_tensor(probe, probe->input_names[i], strlen(probe->input_names[i]), probe->inputs[i]);
+    }
     return true;
 }
 
-static bool do_dropinputs(struct probe *probe, char *rest)
-{
+static bool do_dropinputs(struct probe *probe, char *rest) {
     (void)rest;
     for (size_t i = 0; i < probe->inputs_count; i++) {
         wasi_nn_tensor_tensor_drop_own(probe->inputs[i]);
@@ -311,21 +320,21 @@ static bool do_dropinputs(struct probe *probe, char *rest)
     return true;
 }
 
-static bool do_dropctx(struct probe *probe, char *rest)
-{
+static bool do_dropctx(struct probe *probe, char *rest) {
     (void)rest;
-    if (!probe->has_context)
+    if (!probe->has_context) {
         return misspelt(probe, "no context to drop", NULL);
+    }
     wasi_nn_inference_graph_execution_context_drop_own(probe->context);
     probe->has_context = false;
     return true;
 }
 
-static bool do_dropgraph(struct probe *probe, char *rest)
-{
+static bool do_dropgraph(struct probe *probe, char *rest) {
     (void)rest;
-    if (!probe->has_graph)
+    if (!probe->has_graph) {
         return misspelt(probe, "no graph to drop", NULL);
+    }
     wasi_nn_graph_graph_drop_own(probe->graph);
     probe->has_graph = false;
     return true;
@@ -333,64 +342,63 @@ static bool do_dropgraph(struct probe *probe, char *rest)
 
 #ifdef PROBE_0819
 
-static bool do_dropoutputs(struct probe *probe, char *rest)
-{
+static bool do_dropoutputs(struct probe *probe, char *rest) {
     (void)probe;
     (void)rest;
     return true;
 }
 
-static bool do_compute(struct probe *probe, char *rest)
-{
+static bool do_compute(struct probe *probe, char *rest) {
     (void)rest;
     wasi_nn_errors_own_error_t error;
-    if (!need_context(probe))
+    if (!need_context(probe)) {
         return false;
+    }
     return wasi_nn_inference_method_graph_execution_context_compute(
                wasi_nn_inference_borrow_graph_execution_context(probe->context), &error) ||
            failed(probe, error);
 }
 
-static bool do_get(struct probe *probe, char *rest)
-{
+static bool do_get(struct probe *probe, char *rest) {
     char *word = next_word(&rest, " ");
     const char *name = word == NULL ? "" : word;
     wasi_nn_errors_own_error_t error;
     wasi_nn_tensor_own_tensor_t tensor;
     agent_string_t output;
     agent_string_set(&output, name);
-    if (!need_context(probe))
+    if (!need_context(probe)) {
         return false;
+    }
     if (!wasi_nn_inference_method_graph_execution_context_get_output(
             wasi_nn_inference_borrow_graph_execution_context(probe->context), &output, &tensor,
-            &error))
+            &error)) {
         return failed(probe, error);
+    }
     print_tensor(probe, name, strlen(name), tensor);
     wasi_nn_tensor_tensor_drop_own(tensor);
     return true;
 }
 
-static bool do_print(struct probe *probe, char *rest)
-{
+static bool do_print(struct probe *probe, char *rest) {
     return misspelt(probe, "this revision of wasi:nn has no list of outputs: use get", rest);
 }
 
 #else
 
-static bool do_dropoutputs(struct probe *probe, char *rest)
-{
+static bool do_dropoutputs(struct probe *probe, char *rest) {
     (void)rest;
-    if (probe->outputs.ptr != NULL)
+    if (probe->outputs.ptr != NULL) {
         wasi_nn_inference_list_named_tensor_free(&probe->outputs);
+    }
     probe->outputs.ptr = NULL;
     probe->outputs.len = 0;
     return true;
 }
 
-static bool do_compute(struct probe *probe, char *rest)
-{
-    if (!need_context(probe))
+static bool do_compute(struct probe *probe, char *rest) {
+    if (!need_context(probe)) {
         return false;
+    }
     do_dropoutputs(probe, rest);
     wasi_nn_inference_named_tensor_t named[INPUTS_MAX];
     for (size_t i = 0; i < probe->inputs_count; i++) {
@@ -406,8 +414,7 @@ static bool do_compute(struct probe *probe, char *rest)
            failed(probe, error);
 }
 
-static bool do_get(struct probe *probe, char *rest)
-{
+static bool do_get(struct probe *probe, char *rest) {
     char *name = next_word(&rest, " ");
     for (size_t i = 0; name != NULL && i < probe->outputs.len; i++) {
         const agent_string_t *have = &probe->outputs.ptr[i].f0;
@@ -419,8 +426,7 @@ static bool do_get(struct probe *probe, char *rest)
     return misspelt(probe, "no such output", name);
 }
 
-static bool do_print(struct probe *probe, char *rest)
-{
+static bool do_print(struct probe *probe, char *rest) {
     (void)rest;
     for (size_t i = 0; i < probe->outputs.len; i++) {
         const agent_string_t *name = &probe->outputs.ptr[i].f0;
@@ -431,25 +437,23 @@ static bool do_print(struct probe *probe, char *rest)
 
 #endif
 
-static bool do_fail(struct probe *probe, char *rest)
-{
+static bool do_fail(struct probe *probe, char *rest) {
     text_adds(&probe->error, rest);
     return false;
 }
 
-static bool do_trap(struct probe *probe, char *rest)
-{
+static bool do_trap(struct probe *probe, char *rest) {
     (void)probe;
     (void)rest;
     __builtin_trap();
 }
 
-static bool do_spin(struct probe *probe, char *rest)
-{
+static bool do_spin(struct probe *probe, char *rest) {
     (void)probe;
     (void)rest;
-    for (volatile uint32_t turns = 0;;)
+    for (volatile uint32_t turns = 0;;) {
         turns = turns + 1;
+    }
 }
 
 static const struct {
@@ -473,20 +477,23 @@ static const struct {
     {"spin", do_spin},
 };
 
-static bool run_statement(struct probe *probe, char *statement)
-{
+static bool run_statement(struct probe *probe, char *statement) {
     char *verb = next_word(&statement, " ");
-    if (verb == NULL)
+    if (verb == NULL) {
         return true;
+    }
     bool try = strcmp(verb, "try") == 0;
-    if (try)
+    if (try) {
         verb = next_word(&statement, " ");
+    }
     for (size_t i = 0; verb != NULL && i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-        if (strcmp(verb, verbs[i].verb) != 0)
+        if (strcmp(verb, verbs[i].verb) != 0) {
             continue;
+        }
         bool ok = verbs[i].run(probe, statement);
-        if (ok || !try)
+        if (ok || !try) {
             return ok;
+        }
         text_adds(&probe->answer, "error ");
         text_add(&probe->answer, probe->error.chars, probe->error.len);
         text_adds(&probe->answer, "\n");
@@ -496,8 +503,7 @@ static bool run_statement(struct probe *probe, char *statement)
     return misspelt(probe, "unknown statement", verb);
 }
 
-static bool run_statements(struct probe *probe, char *script)
-{
+static bool run_statements(struct probe *probe, char *script) {
     uint32_t turns = 1;
     char *from = NULL;
     struct text loop = {0};
@@ -505,14 +511,16 @@ static bool run_statements(struct probe *probe, char *script)
          statement = next_word(&script, ";\n")) {
         char *start = statement + strspn(statement, " ");
         if (from == NULL && strncmp(start, "repeat ", 7) == 0) {
-            if (!parse_u32(start + 7, &turns))
+            if (!parse_u32(start + 7, &turns)) {
                 return misspelt(probe, "expected repeat N", start);
+            }
             from = script;
             text_add(&loop, from, strlen(from));
             break;
         }
-        if (!run_statement(probe, statement))
+        if (!run_statement(probe, statement)) {
             return false;
+        }
     }
     for (uint32_t turn = 0; from != NULL && turn < turns; turn++) {
         struct text copy = {0};
@@ -520,18 +528,19 @@ static bool run_statements(struct probe *probe, char *script)
         char *rest = copy.chars;
         for (char *statement = next_word(&rest, ";\n"); statement != NULL;
              statement = next_word(&rest, ";\n")) {
-            if (!run_statement(probe, statement))
+            if (!run_statement(probe, statement)) {
                 return false;
+            }
         }
         free(copy.chars);
     }
     return true;
 }
 
-bool exports_agent_run(agent_string_t *arg, agent_string_t *ret, agent_string_t *err)
-{
+bool exports_agent_run(agent_string_t *arg, agent_string_t *ret, agent_string_t *err) {
     static struct probe probe;
-    if (!run_statements(&probe, arg_text(arg)))
+    if (!run_statements(&probe, arg_text(arg))) {
         return answer_err(&probe.error, err);
+    }
     return answer_ok(&probe.answer, ret);
 }

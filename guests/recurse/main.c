@@ -6,13 +6,11 @@
 static uint32_t deeper(uint32_t depth);
 static uint32_t (*volatile next)(uint32_t) = deeper;
 
-static uint32_t deeper(uint32_t depth)
-{
+static uint32_t deeper(uint32_t depth) {
     return next(depth + 1) * 3 + depth;
 }
 
-bool exports_agent_run(agent_string_t *arg, agent_string_t *ret, agent_string_t *err)
-{
+bool exports_agent_run(agent_string_t *arg, agent_string_t *ret, agent_string_t *err) {
     (void)err;
     ret->ptr = arg->ptr;
     ret->len = next(0) == 0 ? 0 : arg->len;

@@ -7,8 +7,7 @@
 
 #include <stdlib.h>
 
-static bool infer(char *arg, struct text *text)
-{
+static bool infer(char *arg, struct text *text) {
     char *model = next_word(&arg, " \n");
     char *input = next_word(&arg, " \n");
     char *type_word = input == NULL ? NULL : next_word(&arg, " \n");
@@ -20,16 +19,19 @@ static bool infer(char *arg, struct text *text)
     if (model == NULL || (type_word != NULL && !nn_parse_type(type_word, &type)) ||
         (dims_word != NULL && !nn_parse_dims(dims_word, dims, 8, &dims_count)) ||
         !nn_dims_bytes(dims, dims_count, type, &len)) {
-        text_adds(text, "expected MODEL [INPUT TYPE DIMS], as in: matmul, or: digits input f32 1,64");
+        text_adds(text,
+                  "expected MODEL [INPUT TYPE DIMS], as in: matmul, or: digits input f32 1,64");
         return false;
     }
     void *data = calloc(len == 0 ? 1 : len, 1);
-    if (data == NULL)
+    if (data == NULL) {
         abort();
+    }
     wasi_nn_graph_own_graph_t graph;
     wasi_nn_inference_own_graph_execution_context_t context;
-    if (!nn_open(model, &graph, &context, text))
+    if (!nn_open(model, &graph, &context, text)) {
         return false;
+    }
     wasi_nn_inference_named_tensor_t named;
     agent_string_set(&named.f0, input == NULL ? "x" : input);
     named.f1 = nn_tensor(dims, dims_count, type, data, len);
@@ -45,8 +47,7 @@ static bool infer(char *arg, struct text *text)
     return true;
 }
 
-bool exports_agent_run(agent_string_t *arg, agent_string_t *ret, agent_string_t *err)
-{
+bool exports_agent_run(agent_string_t *arg, agent_string_t *ret, agent_string_t *err) {
     struct text text = {0};
     return infer(arg_text(arg), &text) ? answer_ok(&text, ret) : answer_err(&text, err);
 }
