@@ -34,6 +34,8 @@ const char *gb_error_hint(const struct gb_error *e);    /* may be NULL */
 const char *gb_error_value(const struct gb_error *e);   /* a guest's own error; may be NULL */
 const struct gb_error *gb_error_cause(const struct gb_error *e); /* borrowed; may be NULL */
 int gb_error_exit_status(const struct gb_error *e);
+/* {"code","message","hint","value"?,"cause"?}. Free with gb_text_free; NULL when memory ran out. */
+char *gb_error_json(const struct gb_error *e, struct gb_error **err);
 void gb_error_free(struct gb_error *e);
 
 /* ---- host ---- */
