@@ -13,7 +13,6 @@
 #include "base/num.h"
 #include "model/model.h"
 
-struct gb_hub;    /* model/worker.h */
 struct gb_worker; /* model/worker.h */
 
 #define GB_DIGEST_TEXT_BYTES (7 + 64 + 1) /* "sha256:" and 64 hex digits */
