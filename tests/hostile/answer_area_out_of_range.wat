@@ -1,0 +1,17 @@
+;; SPDX-License-Identifier: Apache-2.0
+;; Says that its answer lies at the end of its memory, where it does not fit.
+;; code: guest-trap
+;; options: --deadline 5s
+(component
+  (core module $m
+    (memory (export "memory") 1)
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+      (i32.const 1024))
+    (func (export "run") (param i32 i32) (result i32)
+      (i32.const 65532)))
+  (core instance $i (instantiate $m))
+  (alias core export $i "run" (core func $run))
+  (alias core export $i "cabi_realloc" (core func $realloc))
+  (alias core export $i "memory" (core memory $memory))
+  (func (export "run") (param "arg" string) (result (result string (error string)))
+    (canon lift (core func $run) (memory $memory) (realloc $realloc))))

@@ -1,0 +1,9 @@
+;; SPDX-License-Identifier: Apache-2.0
+;; Exits with 0: nothing is wrong.
+;; code: ok
+;; options: --deadline 5s
+;; guest-exit: 0
+(module
+  (import "wasi_snapshot_preview1" "proc_exit" (func $proc_exit (param i32)))
+  (memory (export "memory") 1)
+  (func (export "_start") (call $proc_exit (i32.const 0))))

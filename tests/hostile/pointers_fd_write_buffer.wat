@@ -1,0 +1,13 @@
+;; SPDX-License-Identifier: Apache-2.0
+;; Hands the host a vector whose buffer lies outside its memory.
+;; code: guest-trap
+;; options: --deadline 5s
+(module
+  (import "wasi_snapshot_preview1" "fd_write"
+    (func $fd_write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (func (export "_start")
+    (i32.store (i32.const 0) (i32.const -16))
+    (i32.store (i32.const 4) (i32.const 32))
+    (if (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))
+      (then (unreachable)))))

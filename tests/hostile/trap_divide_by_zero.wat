@@ -1,0 +1,8 @@
+;; SPDX-License-Identifier: Apache-2.0
+;; Divides by zero.
+;; code: guest-trap
+;; options: --deadline 5s
+(module
+  (memory (export "memory") 1)
+  (func (export "_start")
+    (drop (i32.div_u (i32.const 1) (i32.load (i32.const 0))))))
