@@ -71,7 +71,7 @@ apt_install() {
         die "system packages are missing and this user cannot install them" \
             "run this as root, then start again: apt-get update && apt-get install -y --no-install-recommends$missing"
     fi
-    say "system packages (1 to 3 minutes):$missing"
+    say "system packages (1 to 5 minutes):$missing"
     if [ "$(id -u)" -ne 0 ] && ! sudo -n true 2>/dev/null; then sudo true; fi
     as_root apt-get update
     # shellcheck disable=SC2086
@@ -101,41 +101,45 @@ version_at_least() {
     [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]
 }
 
+rust_version() { rustc --version 2>/dev/null | sed -n 's/^rustc \([0-9.]*\).*/\1/p'; }
+
+rust_is_new_enough() {
+    have=$(rust_version)
+    [ -n "$have" ] && version_at_least "$have" "$rust_minimum" && command -v cargo >/dev/null 2>&1
+}
+
+# All at once, so that a user who cannot install packages has one line to pass on.
 step_packages() {
+    wanted=$apt_packages
+    if ! rust_is_new_enough; then
+        if command -v rustup >/dev/null 2>&1; then
+            die "Rust $(rust_version) is too old: $rust_minimum or later is needed" "run: rustup update stable"
+        fi
+        wanted="$wanted rustc-web cargo-web"
+    fi
+    if ! command -v go >/dev/null 2>&1 && ! header_is_current; then wanted="$wanted golang-go"; fi
     if ! command -v dpkg-query >/dev/null 2>&1; then
-        for tool in cmake ninja gcc clang-14 wasm-ld-14 python3 strace; do
+        for tool in cmake ninja gcc clang-14 wasm-ld-14 python3 strace rustc cargo; do
             command -v "$tool" >/dev/null 2>&1 || die "no $tool, and this is not a Debian system" \
-                "install what Debian 12 calls: $(echo $apt_packages)"
+                "install what Debian 12 calls: $(echo $wanted)"
         done
         return 0
     fi
     # shellcheck disable=SC2086
-    apt_install $apt_packages
+    apt_install $wanted
+    hash -r
+    if ! rust_is_new_enough; then
+        die "Rust $rust_minimum or later is needed, found $(rust_version)" \
+            "Debian 12 has it as rustc-web in its security updates: is that archive in the apt sources?"
+    fi
 }
 
-rust_version() { rustc --version 2>/dev/null | sed -n 's/^rustc \([0-9.]*\).*/\1/p'; }
-
-step_rust() {
-    have=$(rust_version)
-    if [ -z "$have" ] || ! version_at_least "$have" "$rust_minimum"; then
-        if [ -n "$have" ]; then
-            say "Rust $have is older than $rust_minimum: taking Debian's newer one"
-        fi
-        apt_install rustc-web cargo-web
-        hash -r
-        have=$(rust_version)
-        if [ -z "$have" ] || ! version_at_least "$have" "$rust_minimum"; then
-            die "Rust $rust_minimum or later is needed, found ${have:-none}" \
-                "with rustup: rustup update stable; Debian 12 has it in its security updates"
-        fi
-    fi
-    command -v cargo >/dev/null 2>&1 || apt_install cargo-web
-    if ! gb_find_component_ld >/dev/null; then
-        say "wasm-component-ld $component_ld_version from source (2 to 4 minutes)"
-        quietly env CARGO_TARGET_DIR="$build/tools/target" cargo install --locked \
-            "wasm-component-ld@$component_ld_version" --root "$build/tools"
-        rm -rf "$build/tools/target"
-    fi
+step_component_ld() {
+    if gb_find_component_ld >/dev/null; then return 0; fi
+    say "wasm-component-ld $component_ld_version from source (2 to 4 minutes)"
+    quietly env CARGO_TARGET_DIR="$build/tools/target" cargo install --locked \
+        "wasm-component-ld@$component_ld_version" --root "$build/tools"
+    rm -rf "$build/tools/target"
 }
 
 step_python() {
@@ -189,10 +193,11 @@ step_ort_library() {
     done_with ort-library "$key"
 }
 
+header_key() { echo "$ort_c_api_sha256 $ort_ep_api_sha256" && cat tools/pins/ort-header/go.sum; }
+header_is_current() { current ort-header "$(header_key)" "$deps/ort/include/onnxruntime_c_api.h"; }
+
 step_ort_header() {
-    key="$ort_c_api_sha256 $ort_ep_api_sha256 $(cat tools/pins/ort-header/go.sum)"
-    if current ort-header "$key" "$deps/ort/include/onnxruntime_c_api.h"; then return 0; fi
-    if ! command -v go >/dev/null 2>&1; then apt_install golang-go; fi
+    if header_is_current; then return 0; fi
     say "ONNX Runtime's C header (seconds)"
     gopath=$deps/dl-header
     mkdir -p "$deps/ort/include" "$gopath"
@@ -212,7 +217,7 @@ step_ort_header() {
     check_sha256 "$deps/ort/include/onnxruntime_c_api.h" "$ort_c_api_sha256"
     check_sha256 "$deps/ort/include/onnxruntime_ep_c_api.h" "$ort_ep_api_sha256"
     chmod -R u+w "$gopath" && rm -rf "$gopath"
-    done_with ort-header "$key"
+    done_with ort-header "$(header_key)"
 }
 
 step_yyjson() {
@@ -247,7 +252,7 @@ step_adapters() {
 }
 
 step_packages
-step_rust
+step_component_ld
 step_python
 step_ort_library
 step_ort_header
