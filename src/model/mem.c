@@ -120,3 +120,7 @@ const struct gb_slab *gb_mem_slab(const struct gb_mem *mem) {
 uint64_t gb_mem_offset(const struct gb_mem *mem) {
     return mem->block ? gb_slab_offset(mem->block) : 0;
 }
+
+void gb_mem_shorten(struct gb_mem *mem, uint64_t bytes) {
+    mem->bytes = GB_MIN(mem->bytes, bytes);
+}

@@ -60,5 +60,7 @@ struct gb_mem *gb_mem_new_heap(uint64_t bytes, struct gb_account *account, struc
 /* The slab the bytes lie in, NULL for heap; and where. */
 const struct gb_slab *gb_mem_slab(const struct gb_mem *mem);
 uint64_t gb_mem_offset(const struct gb_mem *mem);
+/* Makes it end earlier; what is charged and reserved stays. */
+void gb_mem_shorten(struct gb_mem *mem, uint64_t bytes);
 
 #endif
