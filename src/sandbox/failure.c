@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The bridge's failures as our errors: the one place that maps kinds to codes. */
+#include "sandbox/sandbox_internal.h"
+
+static enum gb_code code_of(uint32_t kind) {
+    switch ((enum gbw_failure_kind)kind) {
+    case GBW_INVALID_MODULE:
+    case GBW_INVALID_TEXT:
+        return GB_WASM_INVALID;
+    case GBW_INVALID_COMPONENT:
+    case GBW_NO_EXPORT:
+        return GB_COMPONENT_INVALID;
+    case GBW_LINK:
+        return GB_IMPORT_MISSING;
+    case GBW_LIMIT_MEMORY:
+        return GB_MEMORY_LIMIT;
+    case GBW_LIMIT_TABLE:
+        return GB_TABLE_LIMIT;
+    case GBW_LIMIT_INSTANCES:
+        return GB_INSTANCE_LIMIT;
+    case GBW_LIMIT_HANDLES:
+        return GB_HANDLE_LIMIT;
+    case GBW_LIMIT_HOSTCALL:
+    case GBW_LIMIT_ANSWER:
+        return GB_HOSTCALL_LIMIT;
+    case GBW_POOL_FULL:
+        return GB_OVERLOADED;
+    case GBW_TRAP:
+        return GB_GUEST_TRAP;
+    case GBW_EXIT:
+        return GB_GUEST_EXIT;
+    case GBW_NONE:
+    case GBW_PANIC:
+    case GBW_INTERNAL:
+    case GBW_CONFIG:
+    case GBW_ADDRESS_SPACE:
+    case GBW_STOPPED:
+        return GB_INTERNAL;
+    }
+    return GB_INTERNAL;
+}
+
+bool gb_failure_error(struct gbw_failure *f, const char *what, struct gb_error **err) {
+    char line[GB_QUOTE_CAP];
+    enum gb_code code = code_of(f->kind);
+    gb_fail(err, code, "%s: %s", what, gb_text_quote(gb_of_bridge_string(&f->message), line));
+    if (f->kind == GBW_ADDRESS_SPACE) {
+        gb_hint(err, "The address space is short: raise the limit (ulimit -v), or lower --memory.");
+    } else if (f->kind == GBW_POOL_FULL) {
+        gb_hint(err, "Too many calls run at once: try again when one has ended.");
+    } else if (f->kind == GBW_LIMIT_MEMORY) {
+        gb_hint(err, "Raise the limit with --memory.");
+    } else if (f->kind == GBW_LIMIT_TABLE) {
+        gb_hint(err, "Raise the limit with --tables.");
+    } else if (f->kind == GBW_LIMIT_INSTANCES) {
+        gb_hint(err, "Raise the limit with --instances.");
+    }
+    if (f->backtrace.ptr && f->backtrace.len > 0) {
+        gb_detail(err, "%.2000s", f->backtrace.ptr);
+    }
+    gbw_failure_fini(f);
+    *f = (struct gbw_failure){0};
+    return false;
+}

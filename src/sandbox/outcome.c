@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From how a call ended to what its owner is told: which code wins.
+ *
+ * 1. What the host ended the call for: deadline, output, a full table, cancellation.
+ * 2. What the engine ended it for: fuel, stack, sizes.
+ * 3. A trap right after a denied growth: that limit, with the trap as cause.
+ * 4. What the guest did itself: err, exit, trap, with the last error that wasi:nn gave it as cause.
+ */
+#include "base/clock.h"
+#include "sandbox/sandbox_internal.h"
+
+static struct gb_error *with_nn_cause(struct gb_call *c, struct gb_error *error) {
+    const struct gb_error *last = gb_nn_last_error(c->nn);
+    if (last) {
+        gb_error_set_cause(&error, gb_error_copy(last));
+    }
+    return error;
+}
+
+/* ---- 1: the host ended it ---- */
+
+static struct gb_error *deadline_error(const struct gb_call *c, const struct gb_model_info *model) {
+    struct gb_error *error = NULL;
+    char limit[GB_AMOUNT_CAP];
+    char warm[GB_AMOUNT_CAP];
+    gb_text_span_us(c->limits.deadline_us, limit);
+    if (model && model->warm_us >= 10000) {
+        gb_text_span_us(model->warm_us / 1000 * 1000, warm);
+    } else if (model) {
+        gb_text_span_us(model->warm_us, warm);
+    }
+    if (model && model->warm_us > 0) {
+        gb_fail(&error, GB_DEADLINE_EXCEEDED,
+                "the call was in an inference of \"%s\" at its deadline of %s; a warm one takes %s",
+                model->name, limit, warm);
+    } else if (model) {
+        gb_fail(&error, GB_DEADLINE_EXCEEDED,
+                "the call was in an inference of \"%s\" at its deadline of %s", model->name, limit);
+    } else {
+        gb_fail(&error, GB_DEADLINE_EXCEEDED, "the call did not finish before its deadline of %s",
+                limit);
+    }
+    gb_hint(&error, "Raise the deadline with --deadline, or let the guest do less.");
+    return error;
+}
+
+void gb_call_blame_inference(struct gb_call *c) {
+    if (c->inference && !c->reason) {
+        c->reason = deadline_error(c, c->inference);
+    }
+}
+
+static struct gb_error *ending_error(struct gb_call *c) {
+    struct gb_error *error = gb_take(&c->reason);
+    if (error) {
+        return error;
+    }
+    if (c->ending == GB_DEADLINE_EXCEEDED) {
+        return deadline_error(c, NULL);
+    }
+    gb_fail(&error, c->ending,
+            c->ending == GB_INTERRUPTED ? "the call was interrupted" : "the call was cancelled");
+    return error;
+}
+
+/* ---- 2 and 3: the engine ended it ---- */
+
+static struct gb_error *trap_error(struct gb_call *c, const struct gbw_failure *f) {
+    char line[GB_QUOTE_CAP];
+    struct gb_error *error = NULL;
+    gb_fail(&error, GB_GUEST_TRAP, "the guest trapped: %s",
+            gb_text_quote(gb_of_bridge_string(&f->message), line));
+    if (f->backtrace.ptr && f->backtrace.len > 0) {
+        gb_detail(&error, "%s", f->backtrace.ptr);
+    }
+    if (c->limiter.denial.code != GB_OK) {
+        struct gb_error *limit = gb_limiter_error(&c->limiter, c->limiter.denial.code, false);
+        gb_error_set_cause(&limit, error);
+        return limit;
+    }
+    return with_nn_cause(c, error);
+}
+
+static struct gb_error *stack_error(const struct gb_call *c) {
+    char limit[GB_AMOUNT_CAP];
+    struct gb_error *error = NULL;
+    gb_fail(&error, GB_STACK_OVERFLOW, "the guest's call stack grew past its limit of %s",
+            gb_text_bytes(c->program->sandbox->options.stack_bytes, limit));
+    gb_hint(&error, "Raise the limit with --stack, or let the guest recurse less deeply.");
+    return error;
+}
+
+static struct gb_error *fuel_error(const struct gb_call *c) {
+    char limit[GB_AMOUNT_CAP];
+    struct gb_error *error = NULL;
+    gb_fail(&error, GB_FUEL_EXHAUSTED, "the guest used up its fuel of %s",
+            gb_text_count(c->limits.fuel, limit));
+    gb_hint(&error, "Raise the limit with --fuel.");
+    return error;
+}
+
+static struct gb_error *count_error(const struct gb_call *c, enum gbw_failure_kind kind,
+                                    const struct gbw_failure *f) {
+    char line[GB_QUOTE_CAP];
+    char limit[GB_AMOUNT_CAP];
+    struct gb_error *error = NULL;
+    gb_text_quote(gb_of_bridge_string(&f->message), line);
+    if (kind == GBW_LIMIT_INSTANCES) {
+        gb_fail(&error, GB_INSTANCE_LIMIT,
+                "the program needs more core instances, memories or tables than allowed (%s)",
+                line);
+        gb_hint(&error, "Raise the limit of %s core instances with --instances.",
+                gb_text_count(c->limits.instances, limit));
+    } else if (kind == GBW_LIMIT_HANDLES) {
+        gb_fail(&error, GB_HANDLE_LIMIT, "the guest holds too many handles; the limit is %s",
+                gb_text_count(c->limits.handles, limit));
+        gb_hint(&error, "Raise the limit with --handles, or let the guest drop what it opened.");
+    } else if (kind == GBW_LIMIT_ANSWER) {
+        gb_fail(&error, GB_HOSTCALL_LIMIT, "the guest's answer is longer than %s",
+                gb_text_bytes(c->limits.text_bytes, limit));
+    } else {
+        uint64_t most =
+            c->limits.hostcall_bytes ? c->limits.hostcall_bytes : c->limits.memory_bytes;
+        gb_fail(&error, GB_HOSTCALL_LIMIT, "one host call asked for too many bytes (%s)", line);
+        gb_hint(&error, "Host calls carry at most %s, which follows --memory.",
+                gb_text_bytes(most, limit));
+    }
+    return error;
+}
+
+static struct gb_error *size_error(struct gb_call *c, enum gb_code code) {
+    enum gb_code denied = c->limiter.denial.code;
+    return gb_limiter_error(&c->limiter, denied == GB_BUDGET_EXCEEDED ? denied : code, true);
+}
+
+static struct gb_error *failure_error(struct gb_call *c, struct gbw_failure *f) {
+    enum gbw_failure_kind kind = (enum gbw_failure_kind)f->kind;
+    struct gb_error *error = NULL;
+    switch (kind) {
+    case GBW_TRAP:
+        return f->trap == GBW_TRAP_STACK_OVERFLOW ? stack_error(c)
+               : f->trap == GBW_TRAP_OUT_OF_FUEL  ? fuel_error(c)
+                                                  : trap_error(c, f);
+    case GBW_LIMIT_MEMORY:
+        return size_error(c, GB_MEMORY_LIMIT);
+    case GBW_LIMIT_TABLE:
+        return size_error(c, GB_TABLE_LIMIT);
+    case GBW_LIMIT_INSTANCES:
+    case GBW_LIMIT_HANDLES:
+    case GBW_LIMIT_ANSWER:
+    case GBW_LIMIT_HOSTCALL:
+        return count_error(c, kind, f);
+    case GBW_EXIT: /* an agent must answer */
+        gb_fail(&error, GB_GUEST_EXIT, "the agent exited with status %d instead of answering",
+                f->exit_status);
+        return with_nn_cause(c, error);
+    case GBW_NONE:
+    case GBW_PANIC:
+    case GBW_INTERNAL:
+    case GBW_CONFIG:
+    case GBW_ADDRESS_SPACE:
+    case GBW_INVALID_MODULE:
+    case GBW_INVALID_COMPONENT:
+    case GBW_INVALID_TEXT:
+    case GBW_LINK:
+    case GBW_NO_EXPORT:
+    case GBW_STOPPED:
+    case GBW_POOL_FULL:
+        break;
+    }
+    gb_failure_error(f, "the call failed", &error);
+    return error;
+}
+
+/* ---- 4: the guest ended it ---- */
+
+static struct gb_error *guest_error(struct gb_call *c, const struct gbw_string *text) {
+    char line[GB_QUOTE_CAP];
+    struct gb_span said = gb_of_bridge_string(text);
+    struct gb_error *error = NULL;
+    gb_fail(&error, GB_GUEST_ERROR, "the agent answered with the error \"%s\"",
+            gb_text_quote(said, line));
+    gb_error_set_value(&error, said.len ? (const char *)said.ptr : "", said.len);
+    return with_nn_cause(c, error);
+}
+
+static struct gb_error *exit_error(struct gb_call *c, int status) {
+    struct gb_error *error = NULL;
+    if (status >= 0 && status < 126) {
+        gb_fail(&error, GB_GUEST_EXIT, "the guest exited with status %d", status);
+        return with_nn_cause(c, error);
+    }
+    gb_fail(&error, GB_GUEST_TRAP, "the guest exited with status %d, which stands for a trap",
+            status);
+    if (c->limiter.denial.code != GB_OK) {
+        struct gb_error *limit = gb_limiter_error(&c->limiter, c->limiter.denial.code, false);
+        gb_error_set_cause(&limit, error);
+        return limit;
+    }
+    return with_nn_cause(c, error);
+}
+
+static struct gb_error *take_answer(struct gb_call *c, const struct gbw_string *text,
+                                    struct gb_call_result *ret) {
+    struct gb_error *error = NULL;
+    struct gb_span said = gb_of_bridge_string(text);
+    if (!gb_charge(c->account, GB_CHARGE_OUTPUT, said.len, &error)) {
+        return error;
+    }
+    c->output_charged += said.len;
+    ret->text = gb_strndup(said.len ? (const char *)said.ptr : "", said.len, &error);
+    ret->text_bytes = ret->text ? said.len : 0;
+    return error;
+}
+
+static struct gb_error *outcome_error(struct gb_call *c, struct gbw_outcome *outcome,
+                                      struct gb_call_result *ret) {
+    bool command = c->program->entry != GB_ENTRY_AGENT;
+    switch ((enum gbw_outcome_kind)outcome->kind) {
+    case GBW_DONE_OK:
+        ret->has_exit_status = command;
+        return command ? NULL : take_answer(c, &outcome->text, ret);
+    case GBW_DONE_ERR:
+        return guest_error(c, &outcome->text);
+    case GBW_DONE_EXIT:
+        ret->has_exit_status = true;
+        ret->exit_status = outcome->exit_status;
+        return exit_error(c, outcome->exit_status);
+    case GBW_DONE_FAILED:
+        break;
+    }
+    return failure_error(c, &outcome->failure);
+}
+
+static void take_output(struct gb_call *c, struct gb_call_result *ret) {
+    if (c->spec.output) {
+        return;
+    }
+    ret->stdout_len = c->out.kept.len;
+    ret->stderr_len = c->err_out.kept.len;
+    ret->stdout_bytes = gb_buf_take(&c->out.kept);
+    ret->stderr_bytes = gb_buf_take(&c->err_out.kept);
+}
+
+void gb_call_settle(struct gb_call *c, struct gbw_outcome *outcome, struct gb_call_result *ret) {
+    *ret = (struct gb_call_result){0};
+    /* Where the future was dropped the last tick told it. */
+    bool told = outcome && outcome->failure.kind != GBW_PANIC;
+    uint64_t fuel_left = told ? outcome->fuel_left : c->fuel_left;
+    c->instantiate_us = outcome ? outcome->instantiate_us : 0;
+    ret->error = c->ending != GB_OK ? ending_error(c) : outcome_error(c, outcome, ret);
+    take_output(c, ret);
+    struct gb_nn_usage nn = gb_nn_usage(c->nn);
+    ret->usage = (struct gb_usage){
+        .wall_us = gb_now_us() - c->started_us,
+        .fuel_measured = c->limits.fuel != 0,
+        .fuel = c->limits.fuel - GB_MIN(fuel_left, c->limits.fuel),
+        .memory_peak_bytes = c->limiter.memory.peak,
+        .ledger_peak_bytes = gb_account_peak(c->account),
+        .stdout_bytes = c->out.written,
+        .stderr_bytes = c->err_out.written,
+        .stdout_dropped_bytes = c->out.dropped,
+        .stderr_dropped_bytes = c->err_out.dropped,
+        .inference_calls = nn.inference_calls,
+        .inference_us = nn.inference_us,
+        .queue_us = nn.queue_us,
+        .instantiate_us = c->instantiate_us,
+    };
+}
+
+void gb_call_result_fini(struct gb_call_result *r) {
+    gb_error_free(r->error);
+    gb_free(r->text);
+    gb_free(r->stdout_bytes);
+    gb_free(r->stderr_bytes);
+    *r = (struct gb_call_result){0};
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Programs: compiled, diagnosed, linked once; called many times.
+ * Threads: any; counted. Errors: as sandbox.h says for gb_program_load.
+ */
+#include <stdio.h>
+
+#include "sandbox/sandbox_internal.h"
+
+struct gbw_program *gb_program_compile(struct gb_sandbox *s, const char *name,
+                                       struct gb_span bytes, uint32_t engine_kind,
+                                       uint64_t bytes_max, struct gb_error **err) {
+    char is[GB_AMOUNT_CAP];
+    char limit[GB_AMOUNT_CAP];
+    if (bytes.len > bytes_max) {
+        gb_fail(err, GB_PROGRAM_TOO_LARGE, "\"%s\" has %s; the limit is %s", name,
+                gb_text_bytes(bytes.len, is), gb_text_bytes(bytes_max, limit));
+        return NULL;
+    }
+    struct gbw_engine *e = gb_sandbox_engine(s, engine_kind, err);
+    if (!e) {
+        return NULL;
+    }
+    struct gbw_failure f = {0};
+    struct gbw_program *p = gbw_program_new(e, gb_to_bridge(bytes), &f);
+    if (!p) {
+        char what[GB_QUOTE_CAP];
+        char line[GB_QUOTE_CAP + 64];
+        snprintf(line, sizeof line, "could not compile \"%.300s\"",
+                 gb_text_quote(gb_span_of(name), what));
+        uint32_t kind = f.kind;
+        gb_failure_error(&f, line, err);
+        if (kind == GBW_INVALID_MODULE || kind == GBW_INVALID_COMPONENT) {
+            gb_hint(err, "Give a WebAssembly component or a WASI command module, binary or text.");
+        }
+    }
+    return p;
+}
+
+static enum gbw_entry bridge_entry(enum gb_entry entry) {
+    switch (entry) {
+    case GB_ENTRY_AGENT:
+        return GBW_ENTRY_AGENT;
+    case GB_ENTRY_COMMAND:
+        return GBW_ENTRY_COMMAND;
+    case GB_ENTRY_START:
+        break;
+    }
+    return GBW_ENTRY_START;
+}
+
+static bool diagnose(struct gb_program *p, const struct gb_grants *grants, uint32_t *ret_flags,
+                     struct gb_error **err) {
+    struct gb_diagnosis d = {
+        .program_name = p->name,
+        .is_component = gbw_program_is_component(p->code),
+        .grants = grants,
+    };
+    gbw_program_imports(p->code, gb_diagnose_import, &d);
+    if (d.error) {
+        return gb_error_move(err, d.error);
+    }
+    p->uses_nn = d.uses_nn;
+    /* Sockets stand on io and clocks of the same linker. */
+    *ret_flags = d.link_flags | ((d.link_flags & GBW_LINK_SOCKETS) ? GBW_LINK_WASI : 0);
+    return true;
+}
+
+static bool program_link(struct gb_program *p, const struct gb_grants *grants,
+                         struct gb_error **err) {
+    uint32_t flags = 0;
+    if (!diagnose(p, grants, &flags, err) ||
+        !gb_choose_entry(p->code, p->name, &p->entry, err)) {
+        return false;
+    }
+    struct gbw_failure f = {0};
+    p->linked = gbw_link_new(p->code, flags, bridge_entry(p->entry), &gb_call_host, &f);
+    if (p->linked) {
+        return true;
+    }
+    bool missing = f.kind == GBW_LINK;
+    gb_failure_error(&f, "could not link the program", err);
+    if (missing) {
+        gb_hint(err, "Run `glovebox inspect %s` to see every import and what this host has.",
+                p->name);
+    }
+    return false;
+}
+
+struct gb_program *gb_program_load(struct gb_sandbox *s, const char *name, struct gb_span bytes,
+                                   const struct gb_limits *limits, const struct gb_grants *grants,
+                                   struct gb_error **err) {
+    struct gb_program *p = gb_calloc(1, sizeof *p, err);
+    if (!p) {
+        return NULL;
+    }
+    atomic_init(&p->refs, 1);
+    p->sandbox = s;
+    p->engine_kind = (limits->fuel ? GB_ENGINE_FUEL : 0u) |
+                     (grants->memory64 ? GB_ENGINE_MEMORY64 : 0u);
+    p->name = gb_strdup(name, err);
+    if (p->name) {
+        p->code = gb_program_compile(s, name, bytes, p->engine_kind, limits->program_bytes, err);
+    }
+    if (!p->code || !program_link(p, grants, err)) {
+        gb_program_unref(p);
+        return NULL;
+    }
+    return p;
+}
+
+struct gb_program *gb_program_ref(struct gb_program *p) {
+    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    return p;
+}
+
+void gb_program_unref(struct gb_program *p) {
+    if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1) {
+        return;
+    }
+    if (p->linked) {
+        gbw_link_free(p->linked);
+    }
+    if (p->code) {
+        gbw_program_free(p->code);
+    }
+    gb_free(p->name);
+    gb_free(p);
+}
+
+enum gb_entry gb_program_entry(const struct gb_program *p) {
+    return p->entry;
+}
+
+bool gb_program_uses_nn(const struct gb_program *p) {
+    return p->uses_nn;
+}

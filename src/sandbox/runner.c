@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Runs the calls of one thread: one round polls each call that is ready once, in the order in which
+ * they became ready, so that several spinning guests share the thread evenly. Calls past their
+ * deadline go first, whatever the length of the round.
+ *
+ * One epoll descriptor: the list of wake-ups, a timer for the nearest deadline, and the registry's
+ * completions. Threads: its owner's; wakers come from any.
+ */
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "sandbox/sandbox_internal.h"
+
+struct gb_runner {
+    struct gb_sandbox *sandbox;
+    struct gb_registry *registry; /* may be NULL */
+    struct gb_wake_list *wakes;
+    int epoll_fd;
+    int timer_fd;
+    uint64_t nearest_us; /* no call's deadline is earlier; GB_NEVER */
+    uint64_t armed_us;   /* the timer fires then; GB_NEVER: it does not */
+    struct gb_call *calls;
+    size_t calls_len;
+};
+
+static bool watch(struct gb_runner *r, int fd, struct gb_error **err) {
+    struct epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
+    return epoll_ctl(r->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ||
+           gb_fail_errno(err, GB_IO, errno, "could not watch a descriptor");
+}
+
+static bool runner_open(struct gb_runner *r, struct gb_error **err) {
+    r->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (r->epoll_fd < 0) {
+        return gb_fail_errno(err, GB_IO, errno, "could not make an epoll descriptor");
+    }
+    r->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (r->timer_fd < 0) {
+        return gb_fail_errno(err, GB_IO, errno, "could not make a timer");
+    }
+    r->wakes = gb_wake_list_new(err);
+    return r->wakes && watch(r, r->wakes->event_fd, err) && watch(r, r->timer_fd, err) &&
+           (!r->registry || watch(r, gb_registry_event_fd(r->registry), err));
+}
+
+struct gb_runner *gb_runner_new(struct gb_sandbox *s, struct gb_registry *registry,
+                                struct gb_error **err) {
+    struct gb_runner *r = gb_calloc(1, sizeof *r, err);
+    if (!r) {
+        return NULL;
+    }
+    r->sandbox = s;
+    r->registry = registry;
+    r->epoll_fd = r->timer_fd = -1;
+    r->nearest_us = r->armed_us = GB_NEVER;
+    if (!runner_open(r, err)) {
+        gb_runner_free(r);
+        return NULL;
+    }
+    return r;
+}
+
+/* ---- the timer ---- */
+
+static void timer_arm(struct gb_runner *r) {
+    /* An earlier shot than needed is harmless, and saves a system call for each call. */
+    if (r->nearest_us == GB_NEVER || r->nearest_us >= r->armed_us) {
+        return;
+    }
+    struct itimerspec when = {
+        .it_value = {.tv_sec = (time_t)(r->nearest_us / 1000000),
+                     .tv_nsec = (long)(r->nearest_us % 1000000) * 1000},
+    };
+    if (timerfd_settime(r->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) == 0) {
+        r->armed_us = r->nearest_us;
+    }
+}
+
+static void timer_read(struct gb_runner *r) {
+    uint64_t shots;
+    if (read(r->timer_fd, &shots, sizeof shots) == (ssize_t)sizeof shots) {
+        r->armed_us = GB_NEVER;
+    }
+}
+
+/* ---- calls ---- */
+
+struct gb_call *gb_runner_call(struct gb_runner *r, const struct gb_call_spec *spec,
+                               struct gb_error **err) {
+    struct gb_call *c = gb_call_new(r, r->sandbox, r->wakes, spec, err);
+    if (!c) {
+        return NULL;
+    }
+    c->next = r->calls;
+    if (c->next) {
+        c->next->prev = c;
+    }
+    r->calls = c;
+    r->calls_len++;
+    r->nearest_us = GB_MIN(r->nearest_us, c->deadline_us);
+    timer_arm(r);
+    gb_ticker_enter(&r->sandbox->ticker);
+    gb_wake_cell_wake(c->cell);
+    return c;
+}
+
+void gb_call_cancel(struct gb_call *c, enum gb_code code) {
+    if (c->ending == GB_OK) {
+        c->ending = code;
+    }
+    gb_wake_cell_wake(c->cell);
+}
+
+/* Takes the call out, frees it, and hands over the result: in this order, so that a new call from
+ * within `done` finds its predecessor's charges and slot given back. */
+static void finish(struct gb_runner *r, struct gb_call *c, struct gb_call_result *result) {
+    *(c->prev ? &c->prev->next : &r->calls) = c->next;
+    if (c->next) {
+        c->next->prev = c->prev;
+    }
+    r->calls_len--;
+    gb_ticker_leave(&r->sandbox->ticker);
+    void (*done)(void *, struct gb_call_result *) = c->spec.done;
+    void *user = c->spec.user;
+    gb_call_free(c);
+    done(user, result);
+}
+
+static void poll_call(struct gb_runner *r, struct gb_call *c) {
+    struct gb_call_result result;
+    if (gb_call_poll(c, &result)) {
+        finish(r, c, &result);
+    }
+}
+
+/* Ends what is past its deadline. A call that only now reached it gets its last poll here. */
+static void end_overdue(struct gb_runner *r) {
+    while (r->nearest_us != GB_NEVER && gb_now_us() >= r->nearest_us) {
+        uint64_t nearest = GB_NEVER;
+        struct gb_call *overdue = NULL;
+        uint64_t now = gb_now_us();
+        for (struct gb_call *c = r->calls; c; c = c->next) {
+            if (!overdue && now >= c->deadline_us) {
+                overdue = c;
+            } else {
+                nearest = GB_MIN(nearest, c->deadline_us);
+            }
+        }
+        r->nearest_us = nearest;
+        if (overdue) {
+            poll_call(r, overdue); /* past its deadline a poll always ends it */
+        }
+    }
+}
+
+static void run_round(struct gb_runner *r) {
+    size_t ready = gb_wake_list_begin(r->wakes);
+    end_overdue(r);
+    for (size_t i = 0; i < ready; i++) {
+        struct gb_wake_cell *cell = gb_wake_list_pop(r->wakes);
+        if (!cell) {
+            break;
+        }
+        if (cell->call) {
+            poll_call(r, cell->call);
+        }
+        gb_wake_cell_unref(cell);
+        end_overdue(r);
+    }
+    gb_wake_list_end(r->wakes);
+}
+
+size_t gb_runner_step(struct gb_runner *r, int wait_ms) {
+    struct epoll_event events[4];
+    int n = epoll_wait(r->epoll_fd, events, (int)GB_COUNT(events), r->calls_len ? wait_ms : 0);
+    for (int i = 0; i < n; i++) {
+        if (events[i].data.fd == r->timer_fd) {
+            timer_read(r);
+        }
+    }
+    if (r->registry) {
+        gb_registry_drain(r->registry);
+    }
+    run_round(r);
+    timer_arm(r);
+    return r->calls_len;
+}
+
+int gb_runner_fd(const struct gb_runner *r) {
+    return r->epoll_fd;
+}
+
+void gb_runner_free(struct gb_runner *r) {
+    if (!r) {
+        return;
+    }
+    while (r->calls) {
+        struct gb_call *c = r->calls;
+        struct gb_call_result result;
+        if (c->ending == GB_OK) {
+            c->ending = GB_CANCELLED;
+        }
+        gb_call_drop(c, &result);
+        finish(r, c, &result);
+    }
+    if (r->wakes) {
+        gb_wake_list_close(r->wakes);
+    }
+    gb_fd_close(&r->timer_fd);
+    gb_fd_close(&r->epoll_fd);
+    gb_free(r);
+}
