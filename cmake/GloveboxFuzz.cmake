@@ -6,14 +6,6 @@ if(NOT CMAKE_C_COMPILER_ID STREQUAL "Clang")
     message(FATAL_ERROR "the fuzz preset needs clang (libFuzzer)")
 endif()
 
-gb_glob(worker_side_sources ${worker_dirs})
-list(REMOVE_ITEM worker_side_sources "${PROJECT_SOURCE_DIR}/src/worker/main.c")
-if(worker_side_sources)
-    add_library(gb_worker_side STATIC EXCLUDE_FROM_ALL ${worker_side_sources})
-    target_link_libraries(gb_worker_side PRIVATE gb_worker_flags gb_sanitize
-        INTERFACE gb_worker_libs)
-endif()
-
 file(GLOB fuzz_targets CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/tests/fuzz/*_fuzz.c")
 foreach(source IN LISTS fuzz_targets)
     get_filename_component(name "${source}" NAME_WE)

@@ -18,7 +18,11 @@ for source in tests/fuzz/*_fuzz.c; do
     grown=build/fuzz/corpus/$name
     mkdir -p "$grown"
     set -- "$grown"
-    if [ -d "tests/fuzz/corpus/$name" ]; then set -- "$grown" "tests/fuzz/corpus/$name"; fi
+    if [ -d "tests/fuzz/corpus/$name" ]; then set -- "$@" "tests/fuzz/corpus/$name"; fi
+    # Other directories whose files are good seeds, one per line.
+    if [ -f "tests/fuzz/$name.seeds" ]; then
+        while read -r seeds; do set -- "$@" "$seeds"; done <"tests/fuzz/$name.seeds"
+    fi
     dictionary=
     if [ -f "tests/fuzz/$name.dict" ]; then dictionary=-dict=tests/fuzz/$name.dict; fi
     echo "fuzz: $name for $seconds s"
