@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker is killed at random instants. Every call is answered, the host lives, the next call is
+served, and no process is left behind."""
+import os
+import random
+import signal
+import time
+
+import pytest
+
+import gb
+
+SLOW = gb.GUESTS / "slow.wasm"
+ALLOWED = {"ok", "guest-error", "backend-lost"}
+SEED = 20_261
+
+
+def kill(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+        return True
+    except ProcessLookupError:
+        return False
+
+
+def kill_until_it_ends(running, rng, longest_s):
+    """SIGKILLs workers at random instants for as long as the program runs; how often."""
+    kills = 0
+    struck = None
+    while running.process.poll() is None:
+        found = [w for w in running.workers() if w != struck]
+        if found:
+            time.sleep(rng.uniform(0, longest_s))
+            struck = found[0]
+            kills += kill(struck)
+        time.sleep(0.002)
+    return kills
+
+
+def check_killed_run(out, calls):
+    gb.check_run_object(out)
+    repeat = out.json["repeat"]
+    assert set(repeat["codes"]) <= ALLOWED, repr(out)
+    assert sum(repeat["codes"].values()) == calls == repeat["calls"], repr(out)
+    if not out.json["ok"]:
+        assert "backend-lost" in gb.chain(out.error), repr(out)
+        assert out.status == gb.exit_statuses()[out.error["code"]], repr(out)
+
+
+# Models and how long to let a worker live: one that is always inside a long inference, one that
+# turns over thousands of small ones, so that kills also hit the rings and the slab.
+@pytest.mark.parametrize("model, input_words, calls, longest_s, share", [
+    ("slow200", "", 200, 0.25, 0.5), ("relu3", "x f32 3", 4000, 0.10, 0.5),
+])
+def test_kills_under_eight_calls(model, input_words, calls, longest_s, share):
+    wanted = int(gb.count(200, 1000) * share)
+    rng = random.Random(SEED)
+    kills = 0
+    while kills < wanted:
+        argument = f"{model} {input_words}".strip()
+        with gb.Running("run", "--json", *gb.model(model), "--repeat", calls, "--jobs", "8", SLOW,
+                        argument) as running:
+            kills += kill_until_it_ends(running, rng, longest_s)
+            out = running.finish()
+            check_killed_run(out, calls)
+            assert running.left_behind() == [], repr(out)
+            assert out.wall_s < 120, repr(out)
+    out = gb.run(*gb.model(model), SLOW, argument)
+    assert out.code == "ok", repr(out)
+
+
+def test_a_call_in_flight_is_answered_at_once():
+    """From the kill to the end of the whole program, output and all."""
+    rng = random.Random(SEED)
+    slowest = 0
+    for _ in range(gb.count(6, 50)):
+        with gb.Running("run", "--json", *gb.model("matmul"), "--deadline", "60s", SLOW,
+                        "matmul") as running:
+            worker = running.wait_worker()[0]
+            # Until its CPU time shows that it is past loading and warming, and inside the call.
+            gb.wait_for(lambda: in_call(running.pid, worker), interval_s=0.01, timeout_s=60)
+            time.sleep(rng.uniform(0, 0.2))
+            killed = time.monotonic()
+            kill(worker)
+            out = running.finish()
+            slowest = max(slowest, time.monotonic() - killed)
+            assert "backend-lost" in gb.chain(out.error), repr(out)
+            assert out.code in ALLOWED, repr(out)
+            assert running.left_behind() == []
+    assert slowest <= gb.slack_s(0.1), f"{slowest:.3f} s"
+
+
+def in_call(host, worker):
+    """The ticker of epochs runs only while a call does: the host has started it."""
+    return thread_count(host) > 0 and cpu_s(worker) > warm_cpu_s()
+
+
+def thread_count(pid):
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return 0
+
+
+def cpu_s(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+_warm = None
+
+
+def warm_cpu_s():
+    """What loading and warming matmul costs the worker, a little more."""
+    global _warm
+    if _warm is None:
+        out = gb.glovebox("models", "--json", *gb.model("matmul"))
+        listed = {m["name"]: m for m in out.json["models"]}
+        _warm = listed["matmul"]["warm_us"] / 1e6 + 0.3
+    return _warm
+
+
+def test_the_next_call_is_served_by_a_new_worker():
+    """Kills between the calls: each waits for the restart and succeeds or says what it lost."""
+    with gb.Running("run", "--json", *gb.model("slow200"), "--repeat", "12", "--jobs", "1", SLOW,
+                    "slow200") as running:
+        first = running.wait_worker()[0]
+        time.sleep(1.0)
+        kill(first)
+        gb.wait_for(lambda: [w for w in running.workers() if w != first], timeout_s=5)
+        out = running.finish()
+        check_killed_run(out, 12)
+        assert out.json["repeat"]["codes"].get("ok", 0) >= 10, repr(out)
+        assert running.left_behind() == []
+
+
+def test_a_stopped_worker_is_ended_by_the_deadline():
+    """SIGSTOP: it does not die and does not answer."""
+    with gb.Running("run", "--json", *gb.model("slow200"), "--deadline", "1s", "--repeat", "8",
+                    "--jobs", "2", SLOW, "slow200") as running:
+        worker = running.wait_worker()[0]
+        time.sleep(0.6)
+        os.kill(worker, signal.SIGSTOP)
+        out = running.finish()
+        gb.check_run_object(out)
+        codes = out.json["repeat"]["codes"]
+        assert set(codes) <= {"ok", "deadline-exceeded"} | ALLOWED, repr(out)
+        assert sum(codes.values()) == 8
+        assert out.json["repeat"]["max_us"] / 1e6 <= 1 + gb.slack_s(0.05), repr(out)
+        assert running.left_behind() == []
+
+
+def test_a_killed_host_takes_its_workers_along():
+    with gb.Running("run", *gb.model("matmul"), SLOW, "matmul") as running:
+        running.wait_worker()
+        time.sleep(0.3)
+        running.workers()
+        running.process.send_signal(signal.SIGKILL)
+        running.process.communicate()
+        assert running.left_behind(gb.slack_s(1.0)) == []

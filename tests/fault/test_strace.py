@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""System calls of a whole run with a model, host and worker: no socket of the internet, no file
+written outside the build and cache folders, nothing in the home folder."""
+import re
+import shutil
+
+import pytest
+
+import gb
+
+WRITES = re.compile(r"\b(?:O_WRONLY|O_RDWR|O_CREAT|O_TRUNC|O_APPEND)\b")
+OPEN = re.compile(r'\b(?:open|openat|openat2|creat)\((?:AT_FDCWD|\d+)?(?:, )?"([^"]*)"(.*)= (-?\d+)')
+CHANGES = re.compile(
+    r'\b(mkdir|mkdirat|rename|renameat|renameat2|unlink|unlinkat|symlink|symlinkat|link|linkat|'
+    r'chmod|fchmodat|truncate|mknod|mknodat)\((.*)\) = 0')
+HARMLESS = ("/dev/null", "/dev/full", "/dev/urandom")
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory):
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed")
+    folder = tmp_path_factory.mktemp("strace")
+    home = folder / "home"
+    home.mkdir()
+    log = folder / "trace"
+    env = gb.environment(HOME=home, XDG_CACHE_HOME=folder / "cache", GLOVEBOX_CACHE=None,
+                         TMPDIR=folder / "tmpdir")
+    (folder / "tmpdir").mkdir()
+    label, *pixels = (gb.MODELS / "digits_heldout.csv").read_text().splitlines()[0].split(",")
+    out = gb.command(
+        ["strace", "-f", "-qq", "-s", "256", "-o", log, "-e", "trace=%file,%network,openat,execve,"
+         "clone,clone3,fork,vfork", gb.BINARY, "run", "--json", *gb.model("digits"), "--repeat", "5",
+         "--jobs", "2", gb.GUESTS / "agent.wasm", " ".join(pixels)], env=env, timeout=180)
+    if "ptrace" in out.stderr and "not permitted" in out.stderr:
+        pytest.skip("this machine does not let processes be traced")
+    assert out.code == "ok", repr(out)
+    return folder, log.read_text(errors="replace").splitlines()
+
+
+def test_the_worker_was_traced(trace):
+    lines = trace[1]
+    assert any("execve(" in line and "glovebox-worker" in line for line in lines)
+    assert any("libonnxruntime.so" in line and "= -1" not in line for line in lines)
+
+
+def test_no_internet_socket(trace):
+    made = [line for line in trace[1] if re.search(r"\bsocket(pair)?\(", line)]
+    assert made, "not even the worker's own socket was seen"
+    bad = [line for line in made if not re.search(r"\((?:AF_UNIX|AF_LOCAL|AF_NETLINK)\b", line)]
+    assert bad == []
+    assert [line for line in trace[1] if "AF_INET" in line] == []
+
+
+def test_no_file_is_written_elsewhere(trace):
+    folder, lines = trace
+    allowed = (str(folder / "cache"), str(gb.ROOT / "build"))
+    opened = [m for m in map(OPEN.search, lines) if m]
+    assert len(opened) > 20, "the pattern no longer fits what strace prints"
+    bad = [m.group(0) for m in opened
+           if int(m.group(3)) >= 0 and WRITES.search(m.group(2))
+           and m.group(1) not in HARMLESS and not m.group(1).startswith(allowed)]
+    assert bad == []
+
+
+def test_nothing_else_in_the_file_system_changes(trace):
+    folder, lines = trace
+    allowed = (str(folder / "cache"), str(gb.ROOT / "build"))
+    bad = [line for line in lines if CHANGES.search(line)
+           and not any(f'"{path}' in line for path in allowed)]
+    assert bad == []
+
+
+def test_the_engine_phones_nobody(trace):
+    folder, lines = trace
+    assert list((folder / "home").iterdir()) == []
+    assert list((folder / "tmpdir").iterdir()) == []
+    assert [line for line in lines if "Microsoft" in line or "resolv.conf" in line] == []
+
+
+def test_only_the_worker_is_executed(trace):
+    ran = [line for line in trace[1] if re.search(r"\bexecve(at)?\(", line) and line.endswith("= 0")]
+    assert len([line for line in ran if "glovebox-worker" in line]) == 1, ran
+    assert len(ran) == 2, ran
