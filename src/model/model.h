@@ -77,6 +77,7 @@ struct gb_model_info {
     int64_t opset;                 /* of the default ONNX domain; 0 unknown */
     uint64_t warm_us;              /* 0 when not measured */
     uint64_t load_us;
+    uint64_t deadline_us;      /* of the sidecar, for one inference; 0: none of its own */
     size_t inputs_len;
     const struct gb_port *inputs;
     size_t outputs_len;

@@ -28,17 +28,54 @@ struct gb_sidecar {
 };
 
 struct gb_model {
-    struct gb_registry *registry;
     struct gb_model_info info; /* what gb_model_info shows; points into the fields below */
     char *name;
     char *path;
     char digest[GB_DIGEST_TEXT_BYTES];
     struct gb_sidecar sidecar;
     struct gb_port *ports; /* inputs, then outputs */
-    char **findings;
+    char **findings;       /* info.findings_len of them */
     struct gb_error *reason;
     struct gb_worker *worker; /* NULL until started */
 };
+
+struct gb_worker_hub;
+struct gb_registry {
+    struct gb_registry_options options; /* its texts are ours */
+    struct gb_worker_hub *hub;
+    struct gb_model **models; /* sorted by name */
+    size_t models_len;
+    size_t models_cap;
+};
+
+/* ---- registry_model.c ---- */
+
+/* A model in the state KNOWN. NULL on failure. */
+struct gb_model *gb_model_new(const char *name, const char *path, struct gb_error **err);
+void gb_model_free(struct gb_model *m);
+/* "[A-Za-z0-9][A-Za-z0-9._-]*", at most 128 bytes: it goes into paths, logs and metrics. */
+bool gb_model_name_ok(struct gb_span name);
+/* Makes it rejected, with "model "name": " before the message. Takes `why`. */
+void gb_model_reject(struct gb_model *m, struct gb_error *why);
+/* Replaces an error about a file by one without its path, which goes into the detail: paths are the
+ * operators' business, and the reason of a rejected model reaches guests. */
+void gb_model_hide_path(struct gb_error **err);
+bool gb_model_set_ports(struct gb_model *m, const struct gb_port *inputs, size_t inputs_len,
+                        const struct gb_port *outputs, size_t outputs_len, struct gb_error **err);
+bool gb_model_add_finding(struct gb_model *m, const char *text, struct gb_error **err);
+/* Reads the file and the sidecar and checks both. False, with *err: the file cannot be read.
+ * Everything else that is wrong makes the model rejected. */
+bool gb_model_inspect(struct gb_model *m, enum gb_backend_kind backend,
+                      const struct gb_registry_options *options, struct gb_error **err);
+/* Reads the file of a known model again and compares digests. gb_free the bytes. */
+bool gb_model_read(const struct gb_model *m, uint64_t bytes_max, uint8_t **ret_bytes,
+                   size_t *ret_len, struct gb_error **err);
+
+/* ---- sniff.c ---- */
+
+/* What a file that is no model looks like: "an HTML page"; NULL when nothing is recognised. */
+const char *gb_sniff(struct gb_span bytes);
+bool gb_sniff_is_gguf(struct gb_span bytes);
 
 /* ---- sidecar.c ---- */
 void gb_sidecar_init(struct gb_sidecar *s);
