@@ -151,7 +151,7 @@ bool gb_worker_spawn(struct gb_worker *w, struct gb_error **err) {
     struct gb_process_config config = {
         .worker_path = hub->worker_path,
         .lib_path = hub->ort_lib_path,
-        .engine = gb_backend_text(w->backend),
+        .engine = w->backend == GB_BACKEND_FAKE ? "fake" : "onnx",
         .jail = hub->options.jail,
         .slab_bytes = hub->options.slab_bytes,
         .as_bytes = gb_process_as_bytes(hub->options.slab_bytes, w->model_bytes, w->threads),

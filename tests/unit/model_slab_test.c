@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The slab allocator: fitting, splitting, joining, running full, pages given back, and a long random
+ * run against a model of what is allocated. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/num.h"
+#include "model/slab.h"
+#include "model/worker.h"
+
+#define SLAB_BYTES ((uint64_t)16 * 1024 * 1024)
+#define DATA_BYTES (SLAB_BYTES - GB_SLAB_DATA_OFFSET)
+
+static struct gb_slab *new_slab(int *ret_fd) {
+    struct gb_error *e = NULL;
+    struct gb_slab *slab = gb_slab_new(SLAB_BYTES, ret_fd, &e);
+    assert_non_null(slab);
+    assert_null(e);
+    return slab;
+}
+
+static struct gb_slab_block *take(struct gb_slab *slab, uint64_t bytes) {
+    struct gb_error *e = NULL;
+    struct gb_slab_block *b = gb_slab_alloc(slab, bytes, &e);
+    assert_null(e);
+    return b;
+}
+
+static void slab_is_sealed_and_has_a_head(void **state) {
+    (void)state;
+    int fd = -1;
+    struct gb_slab *slab = new_slab(&fd);
+    assert_int_equal(fcntl(fd, F_GET_SEALS), F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+    assert_int_equal(ftruncate(fd, 4096), -1);
+    assert_int_equal(ftruncate(fd, (off_t)SLAB_BYTES * 2), -1);
+    assert_int_equal(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+    assert_true(gb_slab_check(gb_slab_head(slab), SLAB_BYTES, NULL));
+    close(fd);
+    gb_slab_unref(slab);
+}
+
+static void slab_sizes_that_cannot_be_are_refused(void **state) {
+    (void)state;
+    int fd = -1;
+    struct gb_error *e = NULL;
+    assert_null(gb_slab_new(GB_SLAB_DATA_OFFSET, &fd, &e));
+    assert_int_equal(e->code, GB_INVALID_ARGUMENT);
+    gb_error_clear(&e);
+    assert_null(gb_slab_new(UINT64_MAX, &fd, &e));
+    assert_int_equal(e->code, GB_INVALID_ARGUMENT);
+    gb_error_clear(&e);
+    assert_int_equal(fd, -1);
+}
+
+static void blocks_are_aligned_and_freed_ones_join(void **state) {
+    (void)state;
+    int fd = -1;
+    struct gb_slab *slab = new_slab(&fd);
+    struct gb_slab_block *a = take(slab, 1);
+    struct gb_slab_block *b = take(slab, 100);
+    struct gb_slab_block *c = take(slab, 64);
+    assert_int_equal(gb_slab_offset(a), GB_SLAB_DATA_OFFSET);
+    assert_int_equal(gb_slab_offset(b), GB_SLAB_DATA_OFFSET + 64);
+    assert_int_equal(gb_slab_offset(c), GB_SLAB_DATA_OFFSET + 64 + 128);
+    gb_slab_release(slab, a);
+    gb_slab_release(slab, c);
+    assert_true(gb_slab_valid(slab));
+    assert_int_equal(gb_slab_usage(slab).free_blocks, 2);
+    gb_slab_release(slab, b); /* joins both sides */
+    assert_true(gb_slab_valid(slab));
+    assert_int_equal(gb_slab_usage(slab).blocks, 1);
+    assert_int_equal(gb_slab_usage(slab).used_bytes, 0);
+    struct gb_slab_block *all = take(slab, DATA_BYTES);
+    assert_non_null(all);
+    gb_slab_release(slab, all);
+    close(fd);
+    gb_slab_unref(slab);
+}
+
+static void full_slab_says_so_without_an_error(void **state) {
+    (void)state;
+    int fd = -1;
+    struct gb_slab *slab = new_slab(&fd);
+    struct gb_slab_block *half = take(slab, DATA_BYTES / 2);
+    assert_non_null(half);
+    assert_null(take(slab, DATA_BYTES / 2 + 64));
+    assert_null(take(slab, UINT64_MAX));
+    assert_null(take(slab, UINT64_MAX - 62));
+    struct gb_slab_block *rest = take(slab, DATA_BYTES / 2);
+    assert_non_null(rest);
+    assert_null(take(slab, 1));
+    gb_slab_release(slab, half);
+    gb_slab_release(slab, rest);
+    assert_true(gb_slab_valid(slab));
+    close(fd);
+    gb_slab_unref(slab);
+}
+
+static void fragmented_slab_refuses_what_no_hole_holds(void **state) {
+    (void)state;
+    enum { COUNT = 1000 };
+    static struct gb_slab_block *blocks[COUNT];
+    int fd = -1;
+    struct gb_slab *slab = new_slab(&fd);
+    uint64_t each = DATA_BYTES / COUNT / 64 * 64;
+    for (size_t i = 0; i < COUNT; i++) {
+        blocks[i] = take(slab, each);
+        assert_non_null(blocks[i]);
+    }
+    for (size_t i = 0; i < COUNT; i += 2) {
+        gb_slab_release(slab, blocks[i]);
+    }
+    assert_true(gb_slab_valid(slab));
+    assert_null(take(slab, each + DATA_BYTES % (each * COUNT) + 64));
+    struct gb_slab_block *fits = take(slab, each);
+    assert_int_equal(gb_slab_offset(fits), GB_SLAB_DATA_OFFSET); /* the lowest hole */
+    gb_slab_release(slab, fits);
+    for (size_t i = 1; i < COUNT; i += 2) {
+        gb_slab_release(slab, blocks[i]);
+    }
+    assert_true(gb_slab_valid(slab));
+    assert_int_equal(gb_slab_usage(slab).blocks, 1);
+    close(fd);
+    gb_slab_unref(slab);
+}
+
+static uint64_t backed_bytes(int fd) {
+    struct stat st;
+    assert_int_equal(fstat(fd, &st), 0);
+    return (uint64_t)st.st_blocks * 512;
+}
+
+static void pages_of_freed_blocks_go_back_to_the_kernel(void **state) {
+    (void)state;
+    int fd = -1;
+    struct gb_slab *slab = new_slab(&fd);
+    uint64_t idle = backed_bytes(fd);
+    struct gb_slab_block *b = take(slab, 8 * GB_MIB);
+    memset(gb_slab_ptr(slab, b), 1, 8 * GB_MIB);
+    assert_true(backed_bytes(fd) >= idle + 8 * GB_MIB);
+    gb_slab_release(slab, b);
+    assert_true(backed_bytes(fd) <= idle + GB_SLAB_WARM_BYTES);
+    assert_true(gb_slab_usage(slab).warm_bytes <= GB_SLAB_WARM_BYTES);
+    /* A small one stays warm: no page faults in every call. */
+    b = take(slab, 64 * GB_KIB);
+    memset(gb_slab_ptr(slab, b), 1, 64 * GB_KIB);
+    gb_slab_release(slab, b);
+    assert_true(gb_slab_usage(slab).warm_bytes >= 64 * GB_KIB);
+    /* Many small ones do not pile up. */
+    static struct gb_slab_block *many[1024];
+    for (size_t i = 0; i < GB_COUNT(many); i++) {
+        many[i] = take(slab, 8000);
+        memset(gb_slab_ptr(slab, many[i]), 2, 8000);
+    }
+    for (size_t i = 0; i < GB_COUNT(many); i++) {
+        gb_slab_release(slab, many[i]);
+    }
+    assert_true(gb_slab_valid(slab));
+    assert_true(backed_bytes(fd) <= idle + GB_SLAB_WARM_BYTES + 64 * GB_KIB);
+    close(fd);
+    gb_slab_unref(slab);
+}
+
+static uint64_t random_state = 88172645463325252u;
+static uint64_t random_next(void) {
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return random_state;
+}
+
+/* Every block is filled with its own number; whoever overlaps is found out. */
+static void random_operations_never_overlap(void **state) {
+    (void)state;
+    enum { SLOTS = 200, STEPS = 20000 };
+    static struct {
+        struct gb_slab_block *block;
+        uint64_t bytes;
+        uint8_t mark;
+    } slots[SLOTS];
+    int fd = -1;
+    struct gb_slab *slab = new_slab(&fd);
+    for (size_t step = 0; step < STEPS; step++) {
+        size_t i = random_next() % SLOTS;
+        if (slots[i].block) {
+            const uint8_t *bytes = gb_slab_ptr(slab, slots[i].block);
+            for (uint64_t k = 0; k < slots[i].bytes; k += 61) {
+                assert_int_equal(bytes[k], slots[i].mark);
+            }
+            assert_int_equal(bytes[slots[i].bytes - 1], slots[i].mark);
+            gb_slab_release(slab, slots[i].block);
+            slots[i].block = NULL;
+        } else {
+            uint64_t shift = random_next() % 19;
+            slots[i].bytes = 1 + random_next() % ((uint64_t)1 << shift);
+            slots[i].mark = (uint8_t)(random_next() | 1);
+            slots[i].block = take(slab, slots[i].bytes);
+            if (slots[i].block) {
+                assert_int_equal(gb_slab_offset(slots[i].block) % GB_SLAB_ALIGN, 0);
+                memset(gb_slab_ptr(slab, slots[i].block), slots[i].mark, slots[i].bytes);
+            }
+        }
+        if (step % 500 == 0) {
+            assert_true(gb_slab_valid(slab));
+        }
+    }
+    for (size_t i = 0; i < SLOTS; i++) {
+        gb_slab_release(slab, slots[i].block);
+    }
+    assert_true(gb_slab_valid(slab));
+    assert_int_equal(gb_slab_usage(slab).blocks, 1);
+    close(fd);
+    gb_slab_unref(slab);
+}
+
+static void failed_allocations_change_nothing(void **state) {
+    (void)state;
+    int fd = -1;
+    for (uint64_t nth = 1; nth <= 3; nth++) {
+        struct gb_error *e = NULL;
+        gb_alloc_fail_at(nth);
+        assert_null(gb_slab_new(SLAB_BYTES, &fd, &e));
+        gb_alloc_fail_at(0);
+        assert_non_null(e);
+        gb_error_clear(&e);
+        assert_int_equal(fd, -1);
+    }
+    struct gb_slab *slab = new_slab(&fd);
+    struct gb_error *e = NULL;
+    gb_alloc_fail_at(1);
+    assert_null(gb_slab_alloc(slab, 100, &e));
+    gb_alloc_fail_at(0);
+    assert_non_null(e);
+    gb_error_clear(&e);
+    assert_true(gb_slab_valid(slab));
+    close(fd);
+    gb_slab_unref(slab);
+}
+
+static void memory_is_charged_before_and_given_back(void **state) {
+    (void)state;
+    int fd = -1;
+    struct gb_slab *slab = new_slab(&fd);
+    struct gb_error *e = NULL;
+    struct gb_account *account = gb_account_new("test", NULL, 1000, &e);
+    struct gb_mem *mem = gb_mem_new_in(slab, 900, true, account, &e);
+    assert_non_null(mem);
+    assert_int_equal(gb_account_used_for(account, GB_CHARGE_TENSOR), 960);
+    assert_null(gb_mem_new_in(slab, 100, true, account, &e));
+    assert_int_equal(e->code, GB_BUDGET_EXCEEDED);
+    gb_error_clear(&e);
+    assert_null(gb_mem_new_heap(UINT64_MAX, account, &e));
+    assert_int_equal(e->code, GB_BUDGET_EXCEEDED);
+    gb_error_clear(&e);
+    close(fd);
+    gb_slab_unref(slab); /* the block keeps the slab */
+    memset(gb_mem_ptr(mem), 7, 900);
+    struct gb_mem *again = gb_mem_ref(mem);
+    gb_mem_unref(mem);
+    assert_int_equal(gb_mem_ptr(again)[899], 7);
+    gb_mem_unref(again);
+    assert_int_equal(gb_account_used(account), 0);
+    gb_account_unref(account);
+}
+
+static void reused_blocks_are_zeroed(void **state) {
+    (void)state;
+    int fd = -1;
+    struct gb_slab *slab = new_slab(&fd);
+    struct gb_mem *mem = gb_mem_new_in(slab, 5000, true, NULL, NULL);
+    memset(gb_mem_ptr(mem), 9, 5000);
+    uint64_t offset = gb_mem_offset(mem);
+    gb_mem_unref(mem);
+    mem = gb_mem_new_in(slab, 5000, true, NULL, NULL);
+    assert_int_equal(gb_mem_offset(mem), offset);
+    for (size_t i = 0; i < 5000; i++) {
+        assert_int_equal(gb_mem_ptr(mem)[i], 0);
+    }
+    gb_mem_unref(mem);
+    close(fd);
+    gb_slab_unref(slab);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(slab_is_sealed_and_has_a_head),
+        cmocka_unit_test(slab_sizes_that_cannot_be_are_refused),
+        cmocka_unit_test(blocks_are_aligned_and_freed_ones_join),
+        cmocka_unit_test(full_slab_says_so_without_an_error),
+        cmocka_unit_test(fragmented_slab_refuses_what_no_hole_holds),
+        cmocka_unit_test(pages_of_freed_blocks_go_back_to_the_kernel),
+        cmocka_unit_test(random_operations_never_overlap),
+        cmocka_unit_test(failed_allocations_change_nothing),
+        cmocka_unit_test(memory_is_charged_before_and_given_back),
+        cmocka_unit_test(reused_blocks_are_zeroed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
