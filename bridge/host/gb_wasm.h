@@ -38,7 +38,8 @@ enum gbw_failure_kind {
     GBW_NONE = 0,
     GBW_PANIC,             /* a defect; the engine still serves */
     GBW_INTERNAL,          /* anything else of Wasmtime's */
-    GBW_CONFIG,            /* engine settings Wasmtime refuses */
+    GBW_CONFIG,            /* engine settings Wasmtime refuses; a call's argument that is not
+                              UTF-8, or a folder that cannot be opened */
     GBW_ADDRESS_SPACE,     /* the pool or a memory could not be reserved */
     GBW_INVALID_MODULE,    /* not a module; message says why and where */
     GBW_INVALID_COMPONENT, /* not a component */
@@ -129,7 +130,7 @@ enum gbw_item_kind {
     GBW_ITEM_MEMORY,
     GBW_ITEM_TABLE,
     GBW_ITEM_GLOBAL,
-    GBW_ITEM_OTHER
+    GBW_ITEM_OTHER /* types (enum, record …), nested instances, tags */
 };
 struct gbw_item {
     uint32_t kind; /* enum gbw_item_kind */

@@ -6,11 +6,11 @@
 //! unwinds the fiber and drops the store, in `gbw_call_free`, under the tokio runtime, because
 //! timers and sockets of the guest deregister themselves there.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
@@ -65,7 +65,6 @@ pub struct GbwCall {
     running: Option<Running>,
     waker: Waker,
     runtime: Handle,
-    panic_next: AtomicBool,
 }
 
 /// What a call needs of its configuration after `gbw_call_new` has returned.
@@ -98,13 +97,11 @@ pub unsafe extern "C" fn gbw_call_new(
                 return Err(Fail::new(FailureKind::Config, "no linked program"));
             };
             let runtime = l.inner.engine.runtime.clone();
-            let _entered = runtime.enter();
-            let plan = plan(&l.inner, config)?;
-            let running: Running = Box::pin(run(plan));
-            drop(_entered);
-            let call =
-                GbwCall { running: Some(running), waker, runtime, panic_next: AtomicBool::new(false) };
-            Ok(Box::into_raw(Box::new(call)))
+            let running: Running = {
+                let _entered = runtime.enter();
+                Box::pin(run(plan(&l.inner, config)?))
+            };
+            Ok(Box::into_raw(Box::new(GbwCall { running: Some(running), waker, runtime })))
         })
     }
 }
@@ -143,9 +140,6 @@ pub unsafe extern "C" fn gbw_call_poll(c: *mut GbwCall, ret_outcome: *mut Outcom
         let Some(running) = call.running.as_mut() else {
             return Poll::Ready(failed(Fail::new(FailureKind::Internal, "the call has ended")));
         };
-        if call.panic_next.swap(false, Ordering::Relaxed) {
-            panic!("a panic asked for by a test");
-        }
         running.as_mut().poll(&mut Context::from_waker(&call.waker))
     }));
     let outcome = match polled {
@@ -182,14 +176,14 @@ fn drop_running(call: &mut GbwCall) {
     });
 }
 
-/// For the bridge's own tests: the next poll panics inside the guarded region.
-///
-/// # Safety
-/// `c` is from `gbw_call_new`.
+thread_local! {
+    static PANIC_AT_TICK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// For the bridge's own tests: the next tick on this thread panics, under a guest's fiber.
 #[doc(hidden)]
-pub unsafe fn panic_in_next_poll(c: *mut GbwCall) {
-    // Safety: the caller's promise.
-    unsafe { &*c }.panic_next.store(true, Ordering::Relaxed);
+pub fn panic_at_next_tick() {
+    PANIC_AT_TICK.set(true);
 }
 
 fn failed(fail: Fail) -> Outcome {
@@ -220,37 +214,43 @@ async fn run(plan: Plan) -> Outcome {
     let mut instantiate_us = 0;
     let mut ready = || instantiate_us = start.elapsed().as_micros() as u64;
     let done = match &linked.pre {
-        Pre::Agent { pre, run } => async {
-            let instance = pre.instantiate_async(&mut store).await?;
-            ready();
-            type Answer = (Result<WasmStr, WasmStr>,);
-            let run = instance.get_typed_func::<(&str,), Answer>(&mut store, run)?;
-            let (answer,) = run
-                .call_async(&mut store, (&argument,))
-                .await
-                .map_err(|e| answer_error(e, answer_bytes_max))?;
-            Ok(match answer {
-                Ok(text) => Done::Ok(answer_text(&store, &text, answer_bytes_max)?),
-                Err(text) => Done::Err(answer_text(&store, &text, answer_bytes_max)?),
-            })
+        Pre::Agent { pre, run } => {
+            async {
+                let instance = pre.instantiate_async(&mut store).await?;
+                ready();
+                type Answer = (Result<WasmStr, WasmStr>,);
+                let run = instance.get_typed_func::<(&str,), Answer>(&mut store, run)?;
+                let (answer,) = run
+                    .call_async(&mut store, (&argument,))
+                    .await
+                    .map_err(|e| answer_error(e, answer_bytes_max))?;
+                Ok(match answer {
+                    Ok(text) => Done::Ok(answer_text(&store, &text, answer_bytes_max)?),
+                    Err(text) => Done::Err(answer_text(&store, &text, answer_bytes_max)?),
+                })
+            }
+            .await
         }
-        .await,
-        Pre::Command { pre, run } => async {
-            let instance = pre.instantiate_async(&mut store).await?;
-            ready();
-            let run = instance.get_typed_func::<(), (Result<(), ()>,)>(&mut store, run)?;
-            let (result,) = run.call_async(&mut store, ()).await?;
-            Ok(Done::Exit(if result.is_ok() { 0 } else { 1 }))
+        Pre::Command { pre, run } => {
+            async {
+                let instance = pre.instantiate_async(&mut store).await?;
+                ready();
+                let run = instance.get_typed_func::<(), (Result<(), ()>,)>(&mut store, run)?;
+                let (result,) = run.call_async(&mut store, ()).await?;
+                Ok(Done::Exit(if result.is_ok() { 0 } else { 1 }))
+            }
+            .await
         }
-        .await,
-        Pre::Start { pre } => async {
-            let instance = pre.instantiate_async(&mut store).await?;
-            ready();
-            let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
-            start.call_async(&mut store, ()).await?;
-            Ok(Done::Exit(0))
+        Pre::Start { pre } => {
+            async {
+                let instance = pre.instantiate_async(&mut store).await?;
+                ready();
+                let start = instance.get_typed_func::<(), ()>(&mut store, "_start")?;
+                start.call_async(&mut store, ()).await?;
+                Ok(Done::Exit(0))
+            }
+            .await
         }
-        .await,
     };
     let command = !matches!(linked.pre, Pre::Agent { .. });
     let mut outcome = outcome(done, command);
@@ -259,12 +259,7 @@ async fn run(plan: Plan) -> Outcome {
     outcome
 }
 
-fn store(
-    linked: &LinkedInner,
-    ctx: Ctx,
-    fuel: u64,
-    hostcall_bytes_max: u64,
-) -> Result<Store<Ctx>> {
+fn store(linked: &LinkedInner, ctx: Ctx, fuel: u64, hostcall_bytes_max: u64) -> Result<Store<Ctx>> {
     let mut store = Store::new(&linked.engine.engine, ctx);
     store.limiter(|ctx| &mut ctx.limiter);
     store.set_hostcall_fuel(usize::try_from(hostcall_bytes_max).unwrap_or(usize::MAX));
@@ -278,6 +273,9 @@ fn store(
 }
 
 fn on_tick(store: StoreContextMut<'_, Ctx>) -> Result<UpdateDeadline> {
+    if PANIC_AT_TICK.replace(false) {
+        panic!("a panic asked for by a test");
+    }
     let fuel_left = store.get_fuel().unwrap_or(0);
     let c = &store.data().c;
     let Some(tick) = c.host.tick else { return Err(Stopped.into()) };
@@ -318,7 +316,9 @@ fn outcome(done: Result<Done>, command: bool) -> Outcome {
             let fail = Fail::from_wasmtime(&error, FailureKind::Internal);
             match (fail.kind, fail.exit_status) {
                 (FailureKind::Exit, 0) if command => (OutcomeKind::Ok, 0, String::new()),
-                (FailureKind::Exit, status) if command => (OutcomeKind::Exit, status, String::new()),
+                (FailureKind::Exit, status) if command => {
+                    (OutcomeKind::Exit, status, String::new())
+                }
                 _ => return failed(fail),
             }
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
-use wasmtime::{Config, OptLevel, PoolingAllocationConfig};
+use wasmtime::{Config, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::fail::{Fail, FailureKind};
 use crate::ffi::{EngineConfig, Failure, guard, guard_quiet};
@@ -132,6 +132,8 @@ fn wasmtime_config(c: &EngineConfig) -> Result<Config, Fail> {
         .memory_reservation(c.memory_reservation_bytes)
         .memory_guard_size(c.memory_guard_bytes)
         .cranelift_opt_level(OptLevel::Speed)
+        // The default asks the environment.
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         // WASI 0.2 guests need no concurrency; without it calls are cheaper and the surface smaller.
         .concurrency_support(false);
     // What agents need is on; the rest is off, whatever Wasmtime's defaults become.
@@ -142,13 +144,15 @@ fn wasmtime_config(c: &EngineConfig) -> Result<Config, Fail> {
         .wasm_reference_types(true)
         .wasm_tail_call(true)
         .wasm_extended_const(true)
+        // Needed by the adapters that Wasmtime makes between components (it panics without); the
+        // limiter counts a guest's own.
+        .wasm_multi_memory(true)
         .wasm_relaxed_simd(false)
         .wasm_threads(false)
         .wasm_gc(false)
         .wasm_function_references(false)
         .wasm_exceptions(false)
         .gc_support(false)
-        .wasm_multi_memory(false)
         .wasm_custom_page_sizes(false)
         .wasm_wide_arithmetic(false)
         .wasm_stack_switching(false)

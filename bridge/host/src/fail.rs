@@ -205,7 +205,11 @@ fn chain_text(error: &Error) -> String {
     let mut line = String::new();
     for link in error.chain() {
         let text = link.to_string();
-        if text.starts_with("error while executing at wasm backtrace") || text.is_empty() {
+        // Headings without news; the second one says "module" of components too.
+        if text.starts_with("error while executing at wasm backtrace")
+            || text == "failed to parse WebAssembly module"
+            || text.is_empty()
+        {
             continue;
         }
         if !line.is_empty() {

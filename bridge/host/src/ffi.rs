@@ -122,11 +122,7 @@ pub unsafe extern "C" fn gbw_failure_fini(f: *mut Failure) {
 ///
 /// # Safety
 /// `f` is NULL or writable; what it held is overwritten, not freed.
-pub unsafe fn guard<T>(
-    f: *mut Failure,
-    otherwise: T,
-    body: impl FnOnce() -> Result<T, Fail>,
-) -> T {
+pub unsafe fn guard<T>(f: *mut Failure, otherwise: T, body: impl FnOnce() -> Result<T, Fail>) -> T {
     let fail = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => return value,
         Ok(Err(fail)) => fail,
@@ -255,7 +251,8 @@ pub struct Host {
         ) -> u32,
     >,
     pub compute_poll: Option<unsafe extern "C" fn(*mut c_void, u32, u64, *mut u32) -> u32>,
-    pub compute_output: Option<unsafe extern "C" fn(*mut c_void, u32, usize, *mut NamedTensor) -> bool>,
+    pub compute_output:
+        Option<unsafe extern "C" fn(*mut c_void, u32, usize, *mut NamedTensor) -> bool>,
     pub compute_end: Option<unsafe extern "C" fn(*mut c_void, u32)>,
     pub error_info: Option<unsafe extern "C" fn(*mut c_void, u32, *mut u32, *mut Span)>,
     pub error_drop: Option<unsafe extern "C" fn(*mut c_void, u32)>,

@@ -138,14 +138,10 @@ fn link_component(
     }
 }
 
-fn agent_entry(
-    engine: &EngineInner,
-    component: &Component,
-) -> Result<ComponentExportIndex, Fail> {
+fn agent_entry(engine: &EngineInner, component: &Component) -> Result<ComponentExportIndex, Fail> {
     const WANTED: &str = "func(argument: string) -> result<string, string>";
-    let missing = |found: String| {
-        Fail::new(FailureKind::NoExport, format!("{found}; needed is {WANTED}"))
-    };
+    let missing =
+        |found: String| Fail::new(FailureKind::NoExport, format!("{found}; needed is {WANTED}"));
     let ty = component.component_type();
     match ty.get_export(&engine.engine, "run").map(|e| e.ty) {
         Some(ComponentItem::ComponentFunc(func)) if is_agent(&func) => component
@@ -206,20 +202,14 @@ fn is_run(func: &ComponentFunc) -> bool {
         })
 }
 
-fn link_module(
-    engine: &EngineInner,
-    module: &Module,
-    flags: u32,
-    entry: u32,
-) -> Result<Pre, Fail> {
+fn link_module(engine: &EngineInner, module: &Module, flags: u32, entry: u32) -> Result<Pre, Fail> {
     let mut linker = wasmtime::Linker::<Ctx>::new(&engine.engine);
     if flags & LINK_P1 != 0 {
         wasmtime_wasi::p1::add_to_linker_async(&mut linker, |ctx: &mut Ctx| &mut ctx.wasi)
             .map_err(|e| Fail::from_wasmtime(&e, FailureKind::Internal))?;
     }
-    let pre = linker
-        .instantiate_pre(module)
-        .map_err(|e| Fail::from_wasmtime(&e, FailureKind::Link))?;
+    let pre =
+        linker.instantiate_pre(module).map_err(|e| Fail::from_wasmtime(&e, FailureKind::Link))?;
     if entry != ENTRY_START {
         let what = "a core module has neither an agent's \"run\" nor \"wasi:cli/run\"";
         return Err(Fail::new(FailureKind::NoExport, what));

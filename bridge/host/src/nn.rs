@@ -372,11 +372,7 @@ impl Drop for Job {
     }
 }
 
-fn start(
-    c: &HostRef,
-    context: u32,
-    inputs: Option<&[NamedTensor]>,
-) -> Result<NnResult<Job>> {
+fn start(c: &HostRef, context: u32, inputs: Option<&[NamedTensor]>) -> Result<NnResult<Job>> {
     let with_inputs = inputs.is_some();
     let inputs = inputs.unwrap_or(&[]);
     let (mut job, mut error) = (0, 0);

@@ -113,10 +113,8 @@ fn text_to_binary(bytes: &[u8]) -> Result<Vec<u8>, Fail> {
 fn text_message(error: &wat::Error) -> String {
     let all = error.to_string();
     let what = all.lines().next().unwrap_or("syntax error");
-    let place = all
-        .lines()
-        .find_map(|line| line.trim_start().strip_prefix("--> "))
-        .and_then(|place| {
+    let place =
+        all.lines().find_map(|line| line.trim_start().strip_prefix("--> ")).and_then(|place| {
             let mut parts = place.rsplitn(3, ':');
             let column = parts.next()?.trim().parse::<u32>().ok()?;
             let line = parts.next()?.trim().parse::<u32>().ok()?;
@@ -327,6 +325,9 @@ impl Lister {
                 ItemKind::Other
             }
         };
+        // The short names that people know.
+        let text =
+            text.replace("(ref null func)", "funcref").replace("(ref null extern)", "externref");
         self.item(kind, interface, name, &text);
     }
 }

@@ -87,9 +87,8 @@ pub unsafe fn context(c: &HostRef, config: &CallConfig) -> Result<WasiP1Ctx, Fai
     }
     for preopen in preopens {
         // Safety: as above.
-        let (host, guest) = unsafe {
-            (preopen.host_path.text("a folder")?, preopen.guest_path.text("a folder")?)
-        };
+        let (host, guest) =
+            unsafe { (preopen.host_path.text("a folder")?, preopen.guest_path.text("a folder")?) };
         let perms = if preopen.writable { FsPerms::ReadWrite } else { FsPerms::ReadOnly };
         wasi.preopened_dir(host, guest, perms).map_err(|e| {
             let why = e.root_cause();
