@@ -461,6 +461,7 @@ static void lose_locked(struct gb_worker *w, struct gb_error *why, bool refused)
         gb_hint(&reason, "The engine cannot load this model; check the file.");
     }
     gb_worker_fail_jobs_locked(w, reason, true);
+    gb_error_free(w->reason);
     w->reason = reason;
     w->state = GB_WORKER_LOST;
 }
