@@ -102,6 +102,7 @@ struct gb_guest;
 struct gb_guest *gb_guest_load_file(struct gb_host *h, const char *path,
                                     const struct gb_grant_options *grants,
                                     const struct gb_limit_options *limits, struct gb_error **err);
+/* After its calls have ended, and before its host is freed. */
 void gb_guest_free(struct gb_guest *g);
 /* Whether it imports wasi:nn. */
 bool gb_guest_uses_models(const struct gb_guest *g);

@@ -5,6 +5,7 @@
  *
  * Ownership: a gb_lib_call lives from gb_guest_call until the runner calls done, which frees it.
  */
+#include "base/buf.h"
 #include "lib/lib.h"
 
 struct gb_lib_call {
@@ -93,6 +94,10 @@ bool gb_guest_call(struct gb_guest *g, const struct gb_call_options *options,
     }
     if (!o.done) {
         return gb_fail(err, GB_INVALID_ARGUMENT, "a call needs a done function");
+    }
+    struct gb_span argument = gb_span_make(o.argument, o.argument_bytes);
+    if (gb_guest_is_agent(g) && !gb_utf8_valid(argument)) {
+        return gb_fail(err, GB_INVALID_ARGUMENT, "the agent's argument is not UTF-8 text");
     }
     struct gb_lib_call *c = gb_calloc(1, sizeof *c, err);
     if (!c) {

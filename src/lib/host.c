@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/num.h"
 
 #define HOST_BYTES_DEFAULT (4 * GB_GIB)
@@ -176,9 +177,28 @@ bool gb_host_add_model(struct gb_host *h, const char *name, const char *path, co
     return gb_registry_add_file(h->registry, name, path, kind, err);
 }
 
+/* Names that nobody knows are left out: a guest that opens one is told that it does not exist, and
+ * whoever runs the host reads it in the log. */
 bool gb_host_start_models(struct gb_host *h, const char *const *names, size_t names_len,
                           struct gb_error **err) {
-    return gb_registry_start(h->registry, names, names_len, err);
+    if (!names) {
+        return gb_registry_start(h->registry, NULL, 0, err);
+    }
+    const char **known = gb_calloc(names_len, sizeof *known, err);
+    if (!known) {
+        return false;
+    }
+    size_t len = 0;
+    for (size_t i = 0; i < names_len; i++) {
+        if (gb_registry_find(h->registry, gb_span_of(names[i]))) {
+            known[len++] = names[i];
+        } else {
+            gb_log(GB_LOG_WARN, "no model is called \"%s\"", names[i]);
+        }
+    }
+    bool ok = len == 0 || gb_registry_start(h->registry, known, len, err);
+    gb_free((void *)known);
+    return ok;
 }
 
 /* ---- the loop ---- */
