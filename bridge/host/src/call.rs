@@ -211,8 +211,8 @@ async fn run(plan: Plan) -> Outcome {
         Ok(store) => store,
         Err(e) => return failed(Fail::from_wasmtime(&e, FailureKind::Internal)),
     };
-    let mut instantiate_us = 0;
-    let mut ready = || instantiate_us = start.elapsed().as_micros() as u64;
+    let mut ready_us = None;
+    let mut ready = || ready_us = Some(start.elapsed().as_micros() as u64);
     let done = match &linked.pre {
         Pre::Agent { pre, run } => {
             async {
@@ -253,9 +253,12 @@ async fn run(plan: Plan) -> Outcome {
         }
     };
     let command = !matches!(linked.pre, Pre::Agent { .. });
-    let mut outcome = outcome(done, command);
+    // Once the guest runs, an error of no known type is its own: an answer that points outside its
+    // memory, say.
+    let otherwise = ready_us.map_or(FailureKind::Internal, |_| FailureKind::Trap);
+    let mut outcome = outcome(done, command, otherwise);
     outcome.fuel_left = if linked.engine.fuel { store.get_fuel().unwrap_or(0) } else { 0 };
-    outcome.instantiate_us = instantiate_us;
+    outcome.instantiate_us = ready_us.map_or(0, |us| us.max(1));
     outcome
 }
 
@@ -306,14 +309,14 @@ fn answer_text(store: &Store<Ctx>, text: &WasmStr, bytes_max: u64) -> Result<Str
     Ok(text.into_owned())
 }
 
-fn outcome(done: Result<Done>, command: bool) -> Outcome {
+fn outcome(done: Result<Done>, command: bool, otherwise: FailureKind) -> Outcome {
     let (kind, exit_status, text) = match done {
         Ok(Done::Ok(text)) => (OutcomeKind::Ok, 0, text),
         Ok(Done::Err(text)) => (OutcomeKind::Err, 0, text),
         Ok(Done::Exit(0)) => (OutcomeKind::Ok, 0, String::new()),
         Ok(Done::Exit(status)) => (OutcomeKind::Exit, status, String::new()),
         Err(error) => {
-            let fail = Fail::from_wasmtime(&error, FailureKind::Internal);
+            let fail = Fail::from_wasmtime(&error, otherwise);
             match (fail.kind, fail.exit_status) {
                 (FailureKind::Exit, 0) if command => (OutcomeKind::Ok, 0, String::new()),
                 (FailureKind::Exit, status) if command => {

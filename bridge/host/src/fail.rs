@@ -62,6 +62,17 @@ impl fmt::Display for Stopped {
 }
 impl std::error::Error for Stopped {}
 
+/// C broke the rules of the header.
+#[derive(Debug)]
+pub struct Defect(pub String);
+
+impl fmt::Display for Defect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl std::error::Error for Defect {}
+
 /// The agent's answer is longer than the call's limit.
 #[derive(Debug)]
 pub struct AnswerTooLong {
@@ -136,10 +147,14 @@ impl Fail {
             fail.kind = FailureKind::LimitHandles;
         } else if let Some(kind) = kind_of_text(error) {
             fail.kind = kind;
+        } else if error.is::<Defect>() {
+            fail.kind = FailureKind::Internal;
         } else if !fail.backtrace.is_empty() && otherwise == FailureKind::Internal {
             // Raised under guest code without a type of its own: a broken use of the component ABI
             // (a bad pointer, an unknown handle). That is the guest's doing.
             fail.kind = FailureKind::Trap;
+        }
+        if fail.kind == FailureKind::Trap && fail.trap == TrapKind::None {
             fail.trap = TrapKind::Other;
         }
         fail

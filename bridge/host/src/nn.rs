@@ -13,9 +13,9 @@ use bytes::Bytes;
 use wasmtime::component::{
     ComponentType, Lift, Linker, Lower, Resource, ResourceType, WasmList, WasmStr,
 };
-use wasmtime::{AsContext, Result, StoreContextMut, format_err};
+use wasmtime::{AsContext, Error, Result, StoreContextMut};
 
-use crate::fail::Stopped;
+use crate::fail::{Defect, Stopped};
 use crate::ffi::{Blob, NN_ERROR, NN_OK, NN_PENDING, NN_STOP, NamedTensor, Span, slice};
 use crate::limits::{Ctx, HostRef};
 
@@ -142,9 +142,13 @@ macro_rules! enter {
             // is freed, and every pointer argument is to a live local or to guest memory that
             // cannot move while C runs.
             Some(function) => unsafe { Ok(function(c.user, $($arg),*)) },
-            None => Err(format_err!("the host has no {}", stringify!($name))),
+            None => Err(defect(concat!("the host has no ", stringify!($name)))),
         }
     }};
+}
+
+fn defect(what: impl Into<String>) -> Error {
+    Defect(what.into()).into()
 }
 
 pub fn link(linker: &mut Linker<Ctx>, revision: Revision) -> Result<()> {
@@ -212,7 +216,7 @@ fn link_tensor(linker: &mut Linker<Ctx>, version: &str) -> Result<()> {
     i.func_wrap("[method]tensor.ty", |store: StoreContextMut<Ctx>, (t,): (Tensor,)| {
         let (_, ty) = tensor_info(&store.data().c, t.rep())?;
         let ty = TENSOR_TYPES.get(ty as usize).copied();
-        Ok((ty.ok_or_else(|| format_err!("the host named an unknown tensor type"))?,))
+        Ok((ty.ok_or_else(|| defect("the host named an unknown tensor type"))?,))
     })?;
     i.func_wrap("[method]tensor.data", tensor_data)
 }
@@ -355,7 +359,7 @@ fn nn_result<T>(status: u32, error: u32, ok: impl FnOnce() -> T) -> Result<NnRes
         NN_OK => Ok(Ok(ok())),
         NN_ERROR => Ok(Err(NnError::new_own(error))),
         NN_STOP => Err(Stopped.into()),
-        other => Err(format_err!("the host answered with the unknown status {other}")),
+        other => Err(defect(format!("the host answered with the unknown status {other}"))),
     }
 }
 

@@ -117,8 +117,15 @@ fn traps_are_named_and_carry_a_backtrace() {
     // The answer's pointer lies outside memory: no guest frame, and still the guest's fault.
     let linked = engine.linked(&agent("(i32.const -16)"), 0, ENTRY_AGENT);
     let ended = run(&linked, &mut User::default(), |_| ());
-    assert_eq!(ended.kind, OutcomeKind::Failed as u32);
-    assert!(!ended.failure.is(FailureKind::Panic), "{ended:?}");
+    ended.expect_failure(FailureKind::Trap);
+    let text = agent_with(
+        "",
+        r#"(data (i32.const 64) "\ff")"#,
+        "",
+        "(call $ok (i32.const 64) (i32.const 1))",
+    );
+    run(&engine.linked(&text, 0, ENTRY_AGENT), &mut User::default(), |_| ())
+        .expect_failure(FailureKind::Trap);
 }
 
 #[test]
@@ -156,6 +163,33 @@ fn the_tick_sees_the_fuel() {
     let ended = run(&linked, &mut user, |c| c.fuel = u64::MAX / 2);
     ended.expect_failure(FailureKind::Stopped);
     assert!(user.fuel_left > 0 && user.fuel_left < u64::MAX / 2);
+}
+
+#[test]
+fn a_call_may_move_between_threads() {
+    let engine = Engine::new(&engine_config());
+    let linked = engine.linked(&agent(LOOP), 0, ENTRY_AGENT);
+    let mut user = User { stop_at_tick: Some(8), ..User::default() };
+    let call = Call::new(&linked, &mut user, |_| ()).unwrap();
+    let mut address = call.raw as usize;
+    let wakes = call.wakes.clone();
+    std::mem::forget(call);
+    for last in [false, false, false, true] {
+        let wakes = wakes.clone();
+        let hop = std::thread::spawn(move || {
+            let mut call = Call { raw: address as *mut _, wakes };
+            if last {
+                call.finish().expect_failure(FailureKind::Stopped);
+                return 0;
+            }
+            assert!(call.poll().is_none());
+            let raw = call.raw as usize;
+            std::mem::forget(call);
+            raw
+        });
+        address = hop.join().unwrap();
+    }
+    assert!(user.ticks >= 8);
 }
 
 #[test]

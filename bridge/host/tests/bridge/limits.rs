@@ -173,3 +173,11 @@ fn engines_that_cannot_be_are_refused() {
     let Err(failed) = Engine::try_new(&huge) else { panic!("accepted") };
     assert!(failed.is(FailureKind::AddressSpace), "{failed:?}");
 }
+
+#[test]
+fn a_memory_that_cannot_be_reserved_is_told_apart() {
+    let config = EngineConfig { memory_reservation_bytes: 1 << 47, ..engine_config() };
+    let engine = Engine::new(&config);
+    start(&engine, &module("(memory 1)"), &mut User::default(), |_| ())
+        .expect_failure(FailureKind::AddressSpace);
+}

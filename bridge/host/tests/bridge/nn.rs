@@ -510,6 +510,7 @@ fn errors_reach_the_guest_with_code_and_text() {
         // Ends of the call and answers that no header allows.
         infer(&linked, &mut User::default(), "stop").expect_failure(FailureKind::Stopped);
         let ended = infer(&linked, &mut User::default(), "nonsense");
+        ended.expect_failure(FailureKind::Internal);
         assert!(ended.failure.message.contains("99"), "{ended:?}");
         let mut user = User::default();
         user.nn.stops = true;

@@ -222,3 +222,46 @@ fn a_type_that_doubles_at_every_step_has_a_short_text() {
         Err(failed) => assert!(failed.is(FailureKind::InvalidComponent), "{failed:?}"),
     }
 }
+
+#[test]
+fn damaged_programs_never_panic_the_bridge() {
+    let engine = Engine::new(&engine_config());
+    let component = wat::parse_str(agent(ECHO)).unwrap();
+    let module = wat::parse_str(
+        "(module (memory 1) (table 2 funcref) (elem (i32.const 0) $f) (global (mut i32) (i32.const 1))
+           (func $f (result i32) (block (result i32) (br 0 (i32.load (i32.const 4)))))
+           (data (i32.const 0) \"abc\") (func (export \"_start\") (drop (call $f))))",
+    )
+    .unwrap();
+    let mut seed = 1u64;
+    let mut random = |below: usize| {
+        seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (seed >> 33) as usize % below
+    };
+    for (original, flags, entry) in [(component, 0, ENTRY_AGENT), (module, LINK_P1, ENTRY_START)] {
+        for _ in 0..300 {
+            let mut bytes = original.clone();
+            for _ in 0..=random(3) {
+                let at = 8 + random(bytes.len() - 8);
+                bytes[at] = random(256) as u8;
+            }
+            let failed = match engine.program(&bytes) {
+                Ok(program) => match program.link(flags, entry) {
+                    Ok(linked) => {
+                        let mut user = User {
+                            stop_at_tick: Some(3),
+                            memory_max: Some(1 << 24),
+                            table_max: Some(10_000),
+                            ..User::default()
+                        };
+                        run(&linked, &mut user, |_| ()).failure
+                    }
+                    Err(failed) => failed,
+                },
+                Err(failed) => failed,
+            };
+            assert!(!failed.is(FailureKind::Panic), "{bytes:02x?}: {failed:?}");
+            assert!(!failed.is(FailureKind::Internal), "{bytes:02x?}: {failed:?}");
+        }
+    }
+}
