@@ -261,7 +261,9 @@ static inline struct gb_wire_job *harness_job(struct harness *h) {
 static inline void *harness_tensor(struct harness *h, struct gb_wire_tensor *t, enum gb_type type,
                                    uint32_t rank, const uint64_t *dims) {
     t->rank = rank;
-    memcpy(t->dims, dims, rank * sizeof *dims);
+    for (uint32_t i = 0; i < rank; i++) {
+        t->dims[i] = dims[i];
+    }
     assert_true(gb_tensor_bytes(type, dims, rank, &t->bytes));
     t->offset = harness_block(h, t->bytes);
     return h->slab + t->offset;
