@@ -136,6 +136,11 @@ static struct gb_error *size_error(struct gb_call *c, enum gb_code code) {
 
 static struct gb_error *failure_error(struct gb_call *c, struct gbw_failure *f) {
     enum gbw_failure_kind kind = (enum gbw_failure_kind)f->kind;
+    /* Once the guest was entered, what has no type of its own is a broken use of the component ABI,
+     * such as an answer outside of its memory. */
+    if (kind == GBW_INTERNAL && c->instantiate_us > 0) {
+        kind = GBW_TRAP;
+    }
     struct gb_error *error = NULL;
     switch (kind) {
     case GBW_TRAP:

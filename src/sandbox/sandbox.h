@@ -46,7 +46,7 @@ struct gb_limits {
     uint32_t instances;       /* core instances: 64 */
     uint32_t handles;         /* 1,024 */
     uint64_t fuel;            /* 0: off */
-    uint64_t deadline_us;     /* from the start of instantiation: 30 s */
+    uint64_t deadline_us;     /* from gb_runner_call, which starts instantiation: 30 s */
     uint64_t output_bytes;    /* stdout and stderr each: 64 KiB */
     enum gb_overflow overflow;
     uint64_t hostcall_bytes;  /* per host call; 0: as memory_bytes */
@@ -118,7 +118,7 @@ void gb_inspection_fini(struct gb_inspection *i);
 
 struct gb_usage {
     uint64_t wall_us;
-    uint64_t fuel;            /* used; 0 when off */
+    uint64_t fuel;            /* used; 0 when off; a lower bound where a call was ended in a loop */
     bool fuel_measured;
     uint64_t memory_peak_bytes;
     uint64_t ledger_peak_bytes;
