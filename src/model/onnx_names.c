@@ -12,8 +12,8 @@
 #define SLOTS_MIN ((size_t)64)
 #define SLOTS_MAX ((size_t)262144) /* twice as many as initializers and nodes together */
 #define PRIME_61  ((UINT64_C(1) << 61) - 1)
-/* Shortest bytes of a message that puts a name in here: a tag, a length, and a name of one byte. */
-#define BYTES_PER_NAME 2
+/* The shortest message that puts a name in here has nine bytes; a table is at most 3/4 full. */
+#define BYTES_PER_NAME 6
 
 bool gb_onnx_names_init(struct gb_onnx_walk *w) {
     size_t cap = SLOTS_MIN;

@@ -266,6 +266,10 @@ static bool check_data(struct gb_onnx_walk *w, const struct gb_onnx_frame *f, co
         return true;
     }
     uint64_t need = (count * e->numbers + e->elements - 1) / e->elements;
+    if (sources == 0 && need > 0) {
+        return gb_onnx_invalid(w, f->start, "%s has no data where %s %s needs %" PRIu64 " values",
+                               label, e->text, shape_text(&t->dims, shape), need);
+    }
     if (t->counts[e->source] != need) {
         return gb_onnx_invalid(w, f->start,
                                "%s has %" PRIu64 " values where %s %s needs %" PRIu64, label,
