@@ -164,7 +164,7 @@ static bool encoding_of(const char *text, enum gb_backend_kind *ret_kind, struct
 
 bool gb_host_add_model(struct gb_host *h, const char *name, const char *path, const char *encoding,
                        struct gb_error **err) {
-    enum gb_backend_kind kind;
+    enum gb_backend_kind kind = GB_BACKEND_AUTO;
     if (!encoding_of(encoding, &kind, err)) {
         return false;
     }
