@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # One libFuzzer program per tests/fuzz/*_fuzz.c, against the instrumented modules.
-# Run: build/fuzz/tests/<name> -max_total_time=60 tests/fuzz/corpus/<name>
+# tools/run-fuzz.sh runs them.
 if(NOT CMAKE_C_COMPILER_ID STREQUAL "Clang")
     message(FATAL_ERROR "the fuzz preset needs clang (libFuzzer)")
 endif()

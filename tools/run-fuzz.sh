@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# tools/run-fuzz.sh SECONDS: each fuzz target of build/fuzz for that long, from its committed corpus
-# (tests/fuzz/corpus/NAME) and what earlier runs found (build/fuzz/corpus/NAME). A crash leaves its
-# input in build/fuzz/crashes and fails the run.
+# tools/run-fuzz.sh SECONDS: each fuzz target of build/fuzz for that long, from its committed seeds
+# (tests/fuzz/seeds/NAME without _fuzz) and what earlier runs found (build/fuzz/corpus/NAME). A crash
+# leaves its input in build/fuzz/crashes and fails the run.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -18,11 +18,7 @@ for source in tests/fuzz/*_fuzz.c; do
     grown=build/fuzz/corpus/$name
     mkdir -p "$grown"
     set -- "$grown"
-    if [ -d "tests/fuzz/corpus/$name" ]; then set -- "$@" "tests/fuzz/corpus/$name"; fi
-    # Other directories whose files are good seeds, one per line.
-    if [ -f "tests/fuzz/$name.seeds" ]; then
-        while read -r seeds; do set -- "$@" "$seeds"; done <"tests/fuzz/$name.seeds"
-    fi
+    if [ -d "tests/fuzz/seeds/${name%_fuzz}" ]; then set -- "$@" "tests/fuzz/seeds/${name%_fuzz}"; fi
     dictionary=
     if [ -f "tests/fuzz/$name.dict" ]; then dictionary=-dict=tests/fuzz/$name.dict; fi
     echo "fuzz: $name for $seconds s"

@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Prints docs/ERRORS.md or docs/LIMITS.md from the tables in the code.
+
+  tools/gen_docs.py errors|limits    prints the page
+  tools/gen_docs.py --write          writes both pages
+"""
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+ERRORS = ROOT / "src" / "base" / "errors.def"
+LIMITS = ROOT / "src" / "sandbox" / "limits.def"
+
+STRING = r'"((?:[^"\\]|\\.)*)"'
+GROUPS = ["The program, its arguments, imports and grants", "Limits", "The guest", "Models",
+          "Load", "HTTP"]
+
+ERRORS_HEAD = """# Error codes
+
+Every failure is one object: a `code` from this closed list, a `message` that names the thing, a
+`hint` that says what to do, and where there is one the `cause`, an object of the same shape. The
+command line prints `error: CODE: message` and `hint: …`; `--json` and HTTP carry the object.
+
+Codes are added, never renamed. *Exit* is the exit status of `glovebox`; a guest that exits by
+itself with 1 to 125 passes its own status on instead, and 143 stands for SIGTERM. *HTTP* is the
+status of an answer where a guest is served. *Again* marks what may succeed when simply tried again.
+
+**Which code wins.** A deadline, fuel, output or stack limit ends the call and is the code. A denied
+growth of memory or a table returns -1 to the guest; if the call then traps with no successful
+growth since, the code is `memory-limit` or `table-limit`, with the trap as cause. A host call that
+failed is the guest's to handle; if it then returns an error, exits or traps, the code is
+`guest-error`, `guest-exit` or `guest-trap` with the last host error as cause.
+"""
+LIMITS_HEAD = """# Limits
+
+What every call is held to, with its default. A size is an integer, with `KiB`, `MiB` or `GiB` if
+wanted; a time is an integer with `us`, `ms`, `s` or `m`. Past a limit the call ends with the code
+named (see [ERRORS.md](ERRORS.md)); memory and tables first answer the guest with -1.
+"""
+UNITS = {"GB_KIB": 1 << 10, "GB_MIB": 1 << 20, "GB_GIB": 1 << 30}
+
+
+def rows(path, macro, pattern):
+    """The rows of a table, and None for each blank line between groups."""
+    text = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.S)
+    found = []
+    calls = re.split(rf"^{macro}\(", text, flags=re.M)
+    if calls[0].strip():
+        sys.exit(f"{path}: text before the first {macro}")
+    for call in calls[1:]:
+        match = re.fullmatch(pattern, call.strip(), re.S)
+        if not match:
+            sys.exit(f"{path}: this row is not of the usual form: {macro}({call.strip()}")
+        found.append(match.groups())
+        if call.endswith("\n\n"):
+            found.append(None)
+    return found
+
+
+def unquote(text):
+    return re.sub(r"\\(.)", r"\1", re.sub(r'"\s*"', "", text))
+
+
+def errors_page():
+    table = rows(ERRORS, "GB_ERROR",
+                 rf"\w+,\s*{STRING},\s*(\d+),\s*(\d+),\s*(true|false),\s*{STRING}\)")
+    out = [ERRORS_HEAD]
+    groups = iter(GROUPS)
+    header = True
+    for row in table:
+        if row is None:
+            header = True
+            continue
+        if header:
+            out.append(f"\n## {next(groups)}\n\n| code | exit | HTTP | again | what it means |\n"
+                       "|---|---|---|---|---|\n")
+            header = False
+        code, http, exit_status, again, what = row
+        mark = "yes" if again == "true" else ""
+        out.append(f"| `{code}` | {exit_status} | {http} | {mark} | {unquote(what)} |\n")
+    return "".join(out)
+
+
+def default_text(expression, unit):
+    value = 1
+    for factor in expression.split("*"):
+        factor = factor.strip()
+        value *= UNITS[factor] if factor in UNITS else int(factor)
+    if unit == "BYTES":
+        if value == 0:
+            return "as `--memory`"
+        for name, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+            if value % size == 0:
+                return f"{value // size} {name}"
+        return f"{value} bytes"
+    if unit == "MICROSECONDS":
+        return f"{value // 1_000_000} s" if value % 1_000_000 == 0 else f"{value} us"
+    if unit == "FUEL":
+        return "off" if value == 0 else f"{value:,}"
+    if unit == "COUNT":
+        return f"{value:,}"
+    sys.exit(f"{LIMITS}: unknown unit {unit}")
+
+
+def limits_page():
+    table = rows(LIMITS, "GB_LIMIT",
+                 rf"(\w+),\s*([^,]+),\s*(\w+),\s*{STRING},\s*{STRING},\s*({STRING}(?:\s*{STRING})*)\)")
+    out = [LIMITS_HEAD, "\n| option | default | code | what it bounds |\n|---|---|---|---|\n"]
+    for row in table:
+        if row is None:
+            continue
+        _, expression, unit, option, code, what = row[:6]
+        shown = f"`{option}`" if option else "fixed"
+        out.append(f"| {shown} | {default_text(expression, unit)} | `{code}` "
+                   f"| {unquote(what.strip()[1:-1])} |\n")
+    return "".join(out)
+
+
+PAGES = {"errors": (errors_page, ROOT / "docs" / "ERRORS.md"),
+         "limits": (limits_page, ROOT / "docs" / "LIMITS.md")}
+
+
+def main():
+    if sys.argv[1:] == ["--write"]:
+        for make, path in PAGES.values():
+            path.write_text(make())
+    elif len(sys.argv) == 2 and sys.argv[1] in PAGES:
+        sys.stdout.write(PAGES[sys.argv[1]][0]())
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
