@@ -39,6 +39,11 @@ What every call is held to, with its default. A size is an integer, with `KiB`, 
 wanted; a time is an integer with `us`, `ms`, `s` or `m`. Past a limit the call ends with the code
 named (see [ERRORS.md](ERRORS.md)); memory and tables first answer the guest with -1.
 """
+LIMITS_TAIL = """
+Two more are settings of the host and not of the call: `--stack` (512 KiB; `stack-overflow`), the
+wasm stack of every call, and `--budget` (256 MiB; `budget-exceeded`), the tenant's ledger, which is
+charged for linear memory, tables, handles, tensors and results before they are allocated.
+"""
 UNITS = {"GB_KIB": 1 << 10, "GB_MIB": 1 << 20, "GB_GIB": 1 << 30}
 
 
@@ -115,7 +120,7 @@ def limits_page():
         shown = f"`{option}`" if option else "fixed"
         out.append(f"| {shown} | {default_text(expression, unit)} | `{code}` "
                    f"| {unquote(what.strip()[1:-1])} |\n")
-    return "".join(out)
+    return "".join(out) + LIMITS_TAIL
 
 
 PAGES = {"errors": (errors_page, ROOT / "docs" / "ERRORS.md"),
