@@ -87,6 +87,50 @@ static void output_is_captured(void **state) {
     assert_ok(&r, NULL);
 }
 
+/* Opens the model named by its argument; when that fails it does what ON_ERROR says. */
+#define NN_AGENT(ON_ERROR)                                                                         \
+    "(component (import \"wasi:nn/errors@0.2.0-rc-2024-10-28\" (instance $errors"                  \
+    "  (export \"error\" (type (sub resource)))))"                                                 \
+    " (alias export $errors \"error\" (type $error))"                                              \
+    " (import \"wasi:nn/graph@0.2.0-rc-2024-10-28\" (instance $graph"                              \
+    "  (export \"graph\" (type $g (sub resource)))"                                                \
+    "  (alias outer 1 $error (type $e0)) (export \"error\" (type $e (eq $e0)))"                    \
+    "  (export \"load-by-name\" (func (param \"name\" string)"                                     \
+    "   (result (result (own $g) (error (own $e))))))))"                                           \
+    " (core module $memory (memory (export \"memory\") 1)"                                         \
+    "  (func (export \"realloc\") (param i32 i32 i32 i32) (result i32) (i32.const 4096)))"         \
+    " (core instance $mem (instantiate $memory))"                                                  \
+    " (core func $load (canon lower (func $graph \"load-by-name\")"                                \
+    "  (memory (core memory $mem \"memory\"))))"                                                   \
+    " (core module $m (import \"mem\" \"memory\" (memory 1))"                                      \
+    "  (import \"nn\" \"load\" (func $load (param i32 i32 i32)))"                                  \
+    "  (data (i32.const 64) \"refused\")"                                                          \
+    "  (func (export \"run\") (param i32 i32) (result i32)"                                        \
+    "   (call $load (local.get 0) (local.get 1) (i32.const 32))"                                   \
+    "   (if (i32.load8_u (i32.const 32)) (then " ON_ERROR "))"                                     \
+    "   (i32.store8 (i32.const 16) (i32.const 1)) (i32.store (i32.const 20) (i32.const 64))"       \
+    "   (i32.store (i32.const 24) (i32.const 7)) (i32.const 16)))"                                 \
+    " (core instance $i (instantiate $m (with \"mem\" (instance $mem))"                            \
+    "  (with \"nn\" (instance (export \"load\" (func $load))))))"                                  \
+    " (func (export \"run\") (param \"arg\" string) (result (result string (error string)))"       \
+    "  (canon lift (core func $i \"run\") (memory (core memory $mem \"memory\"))"                  \
+    "   (realloc (core func $mem \"realloc\")))))"
+
+static void the_last_error_of_wasi_nn_is_the_cause(void **state) {
+    assert_run_fails(*state, NN_AGENT(""), GB_GUEST_ERROR,
+                     "the agent answered with the error \"refused\"", GB_MODEL_NOT_FOUND);
+    assert_run_fails(*state, NN_AGENT("(unreachable)"), GB_GUEST_TRAP, NULL, GB_MODEL_NOT_FOUND);
+}
+
+static void handles_of_wasi_nn_have_a_limit(void **state) {
+    struct bench *b = *state;
+    b->limits.handles = 5; /* each failure is an error handle that is never dropped */
+    assert_run_fails(b,
+                     NN_AGENT("(loop $l (call $load (local.get 0) (local.get 1) (i32.const 32))"
+                              " (br $l))"),
+                     GB_HANDLE_LIMIT, NULL, GB_OK);
+}
+
 static void what_is_no_wasm_is_refused(void **state) {
     assert_load_fails(*state, "hello", GB_WASM_INVALID, NULL, NULL);
     struct gb_error *error = NULL;
@@ -194,6 +238,8 @@ int main(void) {
         SANDBOX_TEST(command_exit_status_is_passed_on),
         SANDBOX_TEST(component_command_runs),
         SANDBOX_TEST(output_is_captured),
+        SANDBOX_TEST(the_last_error_of_wasi_nn_is_the_cause),
+        SANDBOX_TEST(handles_of_wasi_nn_have_a_limit),
         SANDBOX_TEST(what_is_no_wasm_is_refused),
         SANDBOX_TEST(program_past_its_size_is_refused),
         SANDBOX_TEST(nothing_to_run_names_the_exports),
