@@ -76,5 +76,7 @@ int gb_signals_fd(void);
 int gb_signals_caught(void);
 /* To be called before the last output: never returns if the signal thread was first. */
 void gb_signals_claim_output(void);
+/* Ends the process with its workers, whatever the other threads are doing. */
+_Noreturn void gb_signals_leave(int status);
 
 #endif

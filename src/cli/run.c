@@ -225,7 +225,7 @@ static int run_main(const struct gb_verb *verb, int argc, char **argv) {
     int status = finish(&r, &o);
     gb_error_free(e);
     if (s->stuck) {
-        _exit(status); /* a call does not end: its memory cannot be freed */
+        gb_signals_leave(status); /* a call does not end: its memory cannot be freed */
     }
     cleanup(&r);
     return status;

@@ -3,20 +3,28 @@
  * SIGINT and SIGTERM. They are blocked everywhere and taken by a thread that waits for them, so that
  * the work is ended in ordinary code. While the main thread polls, it is woken and cancels the calls
  * itself; while it is somewhere it cannot leave (compiling, waiting for a model to load), the signal
- * thread prints the result and leaves: the workers end when their sockets close.
+ * thread prints the result, ends the workers and leaves.
  *
  * Whoever claims the output first prints; so there is one result, never two.
  */
 #include "cli/cli.h"
 
+#include <dirent.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/error.h"
 #include "cli/result.h"
+
+#define LEAVE_ROUNDS 50
+#define LEAVE_ROUND_MS 4
 
 static struct {
     pthread_mutex_t lock;
@@ -45,6 +53,50 @@ static void report(int number) {
     gb_error_free(e);
 }
 
+/* ---- leaving at once ---- */
+
+/* Kills what one task's list of children names; returns how many there were. */
+static size_t kill_children_in(const char *path) {
+    FILE *file = fopen(path, "re");
+    if (!file) {
+        return 0;
+    }
+    size_t found = 0;
+    int pid;
+    while (fscanf(file, "%d", &pid) == 1) {
+        found += pid > 1 && kill(pid, SIGKILL) == 0 ? 1 : 0;
+    }
+    fclose(file);
+    return found;
+}
+
+static size_t kill_children(void) {
+    DIR *tasks = opendir("/proc/self/task");
+    if (!tasks) {
+        return 0;
+    }
+    size_t found = 0;
+    for (struct dirent *task = readdir(tasks); task; task = readdir(tasks)) {
+        char path[sizeof "/proc/self/task//children" + sizeof task->d_name];
+        snprintf(path, sizeof path, "/proc/self/task/%s/children", task->d_name);
+        found += kill_children_in(path);
+    }
+    closedir(tasks);
+    return found;
+}
+
+/* A worker ends by itself when its socket closes, but not while it is inside its engine; so those
+ * that are there are killed and waited for. Some may be reaped by the host's supervisor instead, and
+ * one may be started again meanwhile: hence a few rounds. */
+void gb_signals_leave(int status) {
+    for (int round = 0; round < LEAVE_ROUNDS && kill_children() > 0; round++) {
+        while (waitpid(-1, NULL, WNOHANG) > 0) {
+        }
+        (void)poll(NULL, 0, LEAVE_ROUND_MS);
+    }
+    _exit(status);
+}
+
 static void *signal_thread(void *unused) {
     (void)unused;
     for (;;) {
@@ -53,14 +105,14 @@ static void *signal_thread(void *unused) {
             continue;
         }
         if (atomic_load(&signals.caught) != 0) {
-            _exit(128 + number); /* asked twice: now */
+            gb_signals_leave(128 + number); /* asked twice: now */
         }
         pthread_mutex_lock(&signals.lock);
         atomic_store(&signals.caught, number);
         if (!signals.claimed && !signals.polling) {
             signals.claimed = true;
             report(number);
-            _exit(128 + number);
+            gb_signals_leave(128 + number);
         }
         pthread_mutex_unlock(&signals.lock);
         uint64_t one = 1;
