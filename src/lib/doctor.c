@@ -52,11 +52,12 @@ static void add_check(struct doctor *d, struct check c) {
     d->ok = d->ok && (c.ok || !c.required);
 }
 
-static void add_failed(struct doctor *d, const char *name, const struct gb_error *e) {
+static void add_failed(struct doctor *d, const char *name, const struct gb_error *e,
+                       const char *else_hint) {
     add_check(d, (struct check){.name = name,
                                 .required = true,
                                 .detail = gb_error_message(e),
-                                .hint = gb_error_hint(e)});
+                                .hint = gb_error_hint(e) ? gb_error_hint(e) : else_hint});
 }
 
 /* ---- programs and libraries ---- */
@@ -67,7 +68,7 @@ static void check_sandbox(struct doctor *d, const struct gb_host_options *o) {
     struct gb_sandbox_facts facts = {0};
     struct gb_sandbox *s = gb_sandbox_new(&options, &e);
     if (!s || !gb_sandbox_facts(s, &facts, &e)) {
-        add_failed(d, "wasm-engine", e);
+        add_failed(d, "wasm-engine", e, NULL);
         gb_error_free(e);
     } else {
         add_check(d, (struct check){
@@ -140,7 +141,7 @@ static void check_worker(struct doctor *d, const struct gb_host_options *o) {
         add_check(d, (struct check){
                          .name = "worker-program", .ok = true, .required = true, .detail = path});
     } else {
-        add_failed(d, "worker-program", e);
+        add_failed(d, "worker-program", e, NULL);
         gb_error_free(e);
         return;
     }
@@ -151,7 +152,8 @@ static void check_worker(struct doctor *d, const struct gb_host_options *o) {
     /* Best effort here, so that one missing wall does not hide what the others do. */
     options.jail = GB_JAIL_BEST_EFFORT;
     if (!gb_worker_selftest(&options, &probes, &probes_len, engine, &missing, &e)) {
-        add_failed(d, "onnx-engine", e);
+        add_failed(d, "onnx-engine", e,
+                   "Set GLOVEBOX_ORT_LIB or --ort-lib PATH to libonnxruntime.so.1.");
         gb_error_free(e);
         return;
     }
