@@ -107,11 +107,12 @@ static void flight_remove(struct gb_worker *w, uint32_t index) {
             (w->flights_len - index) * sizeof w->flights[0]);
 }
 
-/* Starts the grace of cancelled jobs that have come to where they may be running. */
+/* Starts the grace of jobs that nobody waits for and that have come to where they may be running; a
+ * fetch or a forget that is never answered would hold blocks for ever just as well. */
 static void arm_grace(struct gb_worker *w) {
     for (uint32_t i = 0; i < GB_MIN(w->flights_len, w->threads); i++) {
         struct gb_job *job = w->flights[i];
-        if (job->cancel_sent && job->kill_at_us == 0 && job->stage == GB_STAGE_RUNNING) {
+        if (job->resolved && job->kill_at_us == 0) {
             job->kill_at_us = gb_deadline_after_us(w->hub->options.cancel_grace_ms * 1000);
             gb_worker_hub_wake_before(w->hub, job->kill_at_us);
         }
@@ -445,14 +446,16 @@ void gb_job_cancel_locked(struct gb_job *job, struct gb_error *error) {
         return;
     }
     gb_job_resolve_locked(job, error);
-    if (job->stage != GB_STAGE_RUNNING || job->cancel_sent || w->state != GB_WORKER_READY) {
-        return; /* fetching and forgetting are short */
+    if (w->state != GB_WORKER_READY) {
+        return;
     }
-    job->cancel_sent = true;
-    struct gb_msg_cancel cancel = {.job_id = job->id};
-    struct gb_error *e = NULL;
-    if (!gb_wire_send(w->process.control, GB_MSG_CANCEL, &cancel, sizeof cancel, -1, &e)) {
-        gb_error_free(e); /* it does not read: the grace runs all the same */
+    if (job->stage == GB_STAGE_RUNNING && !job->cancel_sent) {
+        job->cancel_sent = true;
+        struct gb_msg_cancel cancel = {.job_id = job->id};
+        struct gb_error *e = NULL;
+        if (!gb_wire_send(w->process.control, GB_MSG_CANCEL, &cancel, sizeof cancel, -1, &e)) {
+            gb_error_free(e); /* it does not read: the grace runs all the same */
+        }
     }
     arm_grace(w);
 }

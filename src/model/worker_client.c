@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -305,6 +306,13 @@ void gb_worker_broken_locked(struct gb_worker *w, struct gb_error *detail) {
     }
 }
 
+void gb_worker_plain_text(char *text, size_t cap) {
+    text[cap - 1] = '\0';
+    for (char *at = text; *at != '\0'; at++) {
+        *at = *at >= ' ' && *at <= '~' ? *at : '?';
+    }
+}
+
 static bool on_hello(struct gb_worker *w, const struct gb_msg_hello *hello, struct gb_error **err) {
     if (w->state != GB_WORKER_STARTING) {
         return gb_fail(err, GB_BACKEND_FAILED, "a second hello");
@@ -315,6 +323,7 @@ static bool on_hello(struct gb_worker *w, const struct gb_msg_hello *hello, stru
     }
     if (!w->ever_ready) {
         w->hello = *hello;
+        gb_worker_plain_text(w->hello.engine, sizeof w->hello.engine);
     }
     struct gb_msg_load load = {
         .model_bytes = w->model_bytes,
@@ -377,7 +386,11 @@ static bool on_failed(struct gb_worker *w, const struct gb_msg_failed *failed,
         return gb_fail(err, GB_BACKEND_FAILED, "a failure to load after the load");
     }
     struct gb_error *reason = NULL;
-    gb_fail(&reason, (enum gb_code)failed->code, "%s", failed->text);
+    struct gb_buf text;
+    gb_buf_init(&text, 4 * sizeof failed->text);
+    (void)gb_buf_append_escaped(&text, gb_span_of(failed->text), NULL);
+    gb_fail(&reason, (enum gb_code)failed->code, "%s", gb_buf_text(&text));
+    gb_buf_fini(&text);
     if (failed->code == GB_BACKEND_MISSING || failed->code == GB_BACKEND_INCOMPATIBLE) {
         gb_hint(&reason, "Set GLOVEBOX_ORT_LIB or --ort-lib PATH to libonnxruntime.so.1.");
     }

@@ -37,6 +37,7 @@ static bool on_packet(struct selftest *t, const struct gb_process *p,
     }
     if (packet->header.type == GB_MSG_HELLO && !t->said_hello) {
         t->hello = *(const struct gb_msg_hello *)body;
+        gb_worker_plain_text(t->hello.engine, sizeof t->hello.engine);
         t->said_hello = true;
         return gb_wire_send(p->control, GB_MSG_SELFTEST, NULL, 0, -1, err);
     }
@@ -44,7 +45,7 @@ static bool on_packet(struct selftest *t, const struct gb_process *p,
         const struct gb_msg_probe *said = body;
         struct gb_probe *probe = &t->probes[t->probes_len++];
         memcpy(probe->name, said->name, sizeof probe->name);
-        probe->name[sizeof probe->name - 1] = '\0';
+        gb_worker_plain_text(probe->name, sizeof probe->name);
         probe->denied = said->denied == 1;
         probe->sys_errno = (int)said->sys_errno;
         return true;

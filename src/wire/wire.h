@@ -29,7 +29,7 @@
 #define GB_WIRE_FD_CONTROL 3
 #define GB_WIRE_FD_SLAB 4
 #define GB_WIRE_FD_SUBMIT 5   /* eventfd, EFD_SEMAPHORE: one token per submission */
-#define GB_WIRE_FD_COMPLETE 6 /* eventfd shared by all workers of a registry */
+#define GB_WIRE_FD_COMPLETE 6 /* eventfd of this worker: one token per completion */
 
 /* Bounds on what a model may have; the pre-validator and both sides enforce them. */
 #define GB_WIRE_PORTS_MAX 64u /* inputs, and outputs */

@@ -6,7 +6,8 @@
  * one inference does.
  *
  * Models: "echo" (x f32[batch,4] to y f32[batch,4]: x + 1), "dynamic" (x to y f32[?]: as many ones
- * as the first number says), "refuse", "crash" and "hang" (while loading).
+ * as the first number says), "mute" (as dynamic, but never hands the output over), "refuse", "crash"
+ * and "hang" (while loading).
  */
 #ifndef GB_TESTS_MODEL_FAKE_WORKER_H
 #define GB_TESTS_MODEL_FAKE_WORKER_H
@@ -44,6 +45,7 @@ struct fake {
     _Atomic uint64_t cancelled[64];
     _Atomic uint32_t cancelled_len;
     bool dynamic;
+    bool mute;
     uint64_t kept_job;
     uint64_t kept_elements;
 };
@@ -172,6 +174,9 @@ static void *fake_thread(void *arg) {
             fake_run(f, job);
             continue;
         }
+        if (f->mute) {
+            continue;
+        }
         if (s.operation == GB_OP_FETCH && f->kept_job == s.job_id) {
             float *y = (float *)(void *)(f->slab + job->tensors[1].offset);
             for (uint64_t i = 0; i < f->kept_elements; i++) {
@@ -191,7 +196,7 @@ static void fake_describe(const char *model) {
     struct gb_msg_port y = x;
     y.is_output = 1;
     (void)snprintf(y.port.name, sizeof y.port.name, "y");
-    if (strcmp(model, "dynamic") == 0) {
+    if (strcmp(model, "echo") != 0) {
         y.port.rank = 1;
         y.port.dims[1] = 0;
         (void)snprintf(y.port.symbols[0], sizeof y.port.symbols[0], "count");
@@ -219,7 +224,8 @@ static void fake_load(struct fake *f, const struct gb_msg_load *load, int fd) {
     if (strcmp(model, "hang") == 0) {
         return;
     }
-    f->dynamic = strcmp(model, "dynamic") == 0;
+    f->mute = strcmp(model, "mute") == 0;
+    f->dynamic = f->mute || strcmp(model, "dynamic") == 0;
     void *slab = mmap(NULL, load->slab_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, GB_WIRE_FD_SLAB,
                       0);
     if (slab == MAP_FAILED) {

@@ -329,6 +329,65 @@ static void blocks_of_a_dropped_job_are_not_reused_while_written(void **state) {
     test_host_fini(&t);
 }
 
+static void output_that_is_never_handed_over_costs_the_worker_its_life(void **state) {
+    (void)state;
+    struct test_host t = {0};
+    struct gb_error *e = NULL;
+    struct test_job j;
+    test_host_init(&t, "mute", 1);
+    uint64_t start = gb_now_us();
+    assert_true(test_submit_to(t.worker, t.account, 100, 1, start + 50000, &j, &e));
+    test_wait(&t, &j);
+    assert_true(gb_now_us() - start < 100000);
+    test_expect_code(&j, GB_DEADLINE_EXCEEDED);
+    test_drop(&j);
+    while (gb_account_used(t.account) != 0) { /* 100 ms of grace, then the kill */
+        assert_true(gb_now_us() - start < 500000);
+        usleep(1000);
+    }
+    test_host_fini(&t);
+}
+
+struct racer {
+    struct test_host *t;
+    _Atomic bool stop;
+};
+static void *race_drain(void *arg) {
+    struct racer *r = arg;
+    struct pollfd fd = {.fd = gb_worker_hub_event_fd(r->t->hub), .events = POLLIN};
+    while (!r->stop) {
+        (void)poll(&fd, 1, 10);
+        gb_worker_hub_drain(r->t->hub);
+    }
+    return NULL;
+}
+
+/* done never runs after unref returned: the object it would touch is gone then. */
+static void done_is_not_called_after_unref_on_another_thread(void **state) {
+    (void)state;
+    struct test_host t = {0};
+    test_host_init(&t, "echo", 2);
+    struct racer r = {.t = &t};
+    pthread_t drainers[2];
+    for (size_t i = 0; i < GB_COUNT(drainers); i++) {
+        assert_int_equal(pthread_create(&drainers[i], NULL, race_drain, &r), 0);
+    }
+    for (int i = 0; i < 1500; i++) {
+        struct test_job *j = malloc(sizeof *j);
+        assert_non_null(j);
+        test_submit(&t, FAKE_ECHO, 1, j);
+        usleep((useconds_t)(i % 40) * 20);
+        test_drop(j);
+        memset(j, 0xff, sizeof *j);
+        free(j);
+    }
+    r.stop = true;
+    for (size_t i = 0; i < GB_COUNT(drainers); i++) {
+        assert_int_equal(pthread_join(drainers[i], NULL), 0);
+    }
+    test_host_fini(&t);
+}
+
 static void memory_of_a_dead_worker_stays_and_is_copied_to_the_next(void **state) {
     (void)state;
     struct test_host t = {0};
@@ -478,6 +537,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(cancelled_job_behind_a_long_one_does_not_kill),
         cmocka_unit_test(deadline_ends_waiting_and_running_jobs),
         cmocka_unit_test(blocks_of_a_dropped_job_are_not_reused_while_written),
+        cmocka_unit_test(output_that_is_never_handed_over_costs_the_worker_its_life),
+        cmocka_unit_test(done_is_not_called_after_unref_on_another_thread),
         cmocka_unit_test(memory_of_a_dead_worker_stays_and_is_copied_to_the_next),
         cmocka_unit_test(budget_and_full_slab_refuse_and_recover),
         cmocka_unit_test(failed_allocations_in_a_job_are_errors),

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 static void worker_is_ready_and_ends_with_its_owner(void **state) {
     (void)state;
@@ -243,6 +244,58 @@ static void hub_that_goes_first_takes_its_workers_along(void **state) {
     gb_account_unref(t.account);
 }
 
+static void worker_of_a_host_that_was_killed_ends_by_itself(void **state) {
+    (void)state;
+    int channel[2];
+    int worker_pid = 0;
+    assert_int_equal(pipe(channel), 0);
+    pid_t host = fork();
+    assert_true(host >= 0);
+    if (host == 0) {
+        struct test_host t = {0};
+        test_host_init(&t, "echo", 1);
+        int pid = gb_worker_pid(t.worker);
+        (void)!write(channel[1], &pid, sizeof pid);
+        kill(getpid(), SIGKILL);
+    }
+    close(channel[1]);
+    assert_int_equal(read(channel[0], &worker_pid, sizeof worker_pid), sizeof worker_pid);
+    close(channel[0]);
+    assert_int_equal(waitpid(host, NULL, 0), host);
+    char path[64];
+    char line[256] = "";
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", worker_pid);
+    uint64_t until = gb_deadline_after_us(2000000);
+    for (;;) { /* gone, or a zombie that nobody here may reap */
+        FILE *file = fopen(path, "r");
+        bool gone = !file || !fgets(line, sizeof line, file) || strstr(line, ") Z ");
+        if (file) {
+            (void)fclose(file);
+        }
+        if (gone) {
+            break;
+        }
+        assert_true(gb_now_us() < until);
+        usleep(1000);
+    }
+}
+
+static void host_that_ignores_its_children_sees_their_deaths(void **state) {
+    (void)state;
+    struct test_host t = {0};
+    void (*old)(int) = signal(SIGCHLD, SIG_IGN);
+    test_host_init(&t, "echo", 1);
+    struct test_job j;
+    test_submit(&t, FAKE_HANG, 1, &j);
+    assert_int_equal(kill(gb_worker_pid(t.worker), SIGKILL), 0);
+    test_wait(&t, &j);
+    test_expect_code(&j, GB_BACKEND_LOST);
+    test_drop(&j);
+    test_serves(&t);
+    test_host_fini(&t);
+    (void)signal(SIGCHLD, old);
+}
+
 int main(int argc, char **argv) {
     (void)argc;
     test_host_main_start(argv);
@@ -257,6 +310,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(worker_that_cannot_be_started_again_is_lost),
         cmocka_unit_test(shortage_of_descriptors_is_an_error_with_a_hint),
         cmocka_unit_test(failed_allocations_while_starting_are_errors),
+        cmocka_unit_test(worker_of_a_host_that_was_killed_ends_by_itself),
+        cmocka_unit_test(host_that_ignores_its_children_sees_their_deaths),
         cmocka_unit_test(hub_that_goes_first_takes_its_workers_along),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
