@@ -25,15 +25,29 @@ static const char *with_unit(uint64_t count, const char *unit, char text[static 
     return text;
 }
 
+/* Rounded up to hundredths, so that what is over a limit never reads like the limit. */
+static const char *with_hundredths(uint64_t bytes, uint64_t unit_bytes, const char *unit,
+                                   char text[static GB_AMOUNT_CAP]) {
+    char number[GB_AMOUNT_CAP];
+    uint64_t rest = (bytes % unit_bytes * 100 + unit_bytes - 1) / unit_bytes;
+    uint64_t whole = bytes / unit_bytes + rest / 100;
+    snprintf(text, GB_AMOUNT_CAP, "%.24s.%02u %s", gb_text_count(whole, number),
+             (unsigned)(rest % 100), unit);
+    return text;
+}
+
 const char *gb_text_bytes(uint64_t bytes, char text[static GB_AMOUNT_CAP]) {
-    if (bytes != 0 && bytes % GB_GIB == 0) {
-        return with_unit(bytes / GB_GIB, "GiB", text);
-    }
-    if (bytes != 0 && bytes % GB_MIB == 0) {
-        return with_unit(bytes / GB_MIB, "MiB", text);
-    }
-    if (bytes != 0 && bytes % GB_KIB == 0) {
-        return with_unit(bytes / GB_KIB, "KiB", text);
+    static const struct {
+        uint64_t bytes;
+        const char *name;
+    } units[] = {{GB_GIB, "GiB"}, {GB_MIB, "MiB"}, {GB_KIB, "KiB"}};
+    for (size_t i = 0; i < GB_COUNT(units); i++) {
+        if (bytes != 0 && bytes % units[i].bytes == 0) {
+            return with_unit(bytes / units[i].bytes, units[i].name, text);
+        }
+        if (bytes > units[i].bytes && units[i].bytes > GB_KIB) {
+            return with_hundredths(bytes, units[i].bytes, units[i].name, text);
+        }
     }
     return with_unit(bytes, bytes == 1 ? "byte" : "bytes", text);
 }

@@ -93,7 +93,7 @@ static void denied_growth_then_trap_is_memory_limit(void **state) {
 
 static void a_growth_of_4_gib_at_once_is_memory_limit(void **state) {
     assert_run_fails(*state, AGENT_GROW("65536", "(unreachable)"), GB_MEMORY_LIMIT,
-                     "the guest asked for 4,194,368 KiB of linear memory; the limit is 64 MiB",
+                     "the guest asked for 4.01 GiB of linear memory; the limit is 64 MiB",
                      GB_GUEST_TRAP);
 }
 
