@@ -2,7 +2,11 @@
 /* The worker's jail, its refusals and its end, on the real program. */
 #include "worker_harness.h"
 
+#include <seccomp.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+
+#include "worker/jail.h"
 
 static void hello_under_strict_misses_no_wall(void **state) {
     (void)state;
@@ -198,6 +202,71 @@ static void worker_has_only_our_descriptors_and_one_thread_before_a_model(void *
     harness_close(&h);
 }
 
+struct tally {
+    unsigned tried;
+    unsigned let_through;
+};
+
+static void count_probe(const struct gb_msg_probe *probe, void *user) {
+    struct tally *tally = user;
+    tally->tried++;
+    tally->let_through += probe->denied == 0;
+}
+
+/* Without a jail most attempts succeed, or fail for another reason: the self-test can fail. */
+static void selftest_without_a_jail_finds_open_doors(void **state) {
+    (void)state;
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        for (int fd = 3; fd < 64; fd++) {
+            close(fd); /* no harm to what the attempts would find at 3 to 6 */
+        }
+        signal(SIGCHLD, SIG_IGN);
+        struct tally tally = {0, 0};
+        gb_jail_selftest(count_probe, &tally);
+        _exit(tally.tried >= 30 && tally.let_through >= 15 ? 0 : 1);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* A kernel without Landlock, made by a filter that workers inherit. It stays: the last test. */
+static void kernel_without_landlock_is_refused_or_named(void **state) {
+    (void)state;
+    scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
+    assert_non_null(ctx);
+    assert_int_equal(seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), 444, 0), 0);
+    assert_int_equal(seccomp_load(ctx), 0);
+    seccomp_release(ctx);
+    struct harness h;
+    harness_open(&h);
+    assert_int_equal(failed_code(&h), GB_UNSUPPORTED);
+    assert_non_null(strstr(h.failed.text, "the kernel has no Landlock"));
+    harness_close(&h);
+    harness_open_with(&h, harness_env("GLOVEBOX_WORKER"), "onnx", harness_env("GLOVEBOX_ORT_LIB"),
+                      "best-effort", "4294967296");
+    harness_hello(&h);
+    assert_int_equal(h.hello.missing_walls, GB_WALL_LANDLOCK);
+    /* The other walls deny the same. */
+    assert_true(run_selftest(&h) >= 30);
+    harness_close(&h);
+}
+
+static void memory_limit_is_an_error_and_not_the_end(void **state) {
+    (void)state;
+    struct harness h;
+    harness_open_with(&h, harness_env("GLOVEBOX_WORKER"), "onnx", harness_env("GLOVEBOX_ORT_LIB"),
+                      "strict", "268435456");
+    harness_hello(&h);
+    harness_load_file(&h, "models/test/matmul.onnx", 1);
+    assert_int_equal(h.loaded.warm_failed, 1);
+    assert_non_null(strstr(h.loaded.warm_text, "memory limit"));
+    harness_close(&h);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hello_under_strict_misses_no_wall),
@@ -211,6 +280,9 @@ int main(void) {
         cmocka_unit_test(unsealed_model_is_refused),
         cmocka_unit_test(started_by_hand_it_refuses_with_a_clear_line),
         cmocka_unit_test(worker_has_only_our_descriptors_and_one_thread_before_a_model),
+        cmocka_unit_test(memory_limit_is_an_error_and_not_the_end),
+        cmocka_unit_test(selftest_without_a_jail_finds_open_doors),
+        cmocka_unit_test(kernel_without_landlock_is_refused_or_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
