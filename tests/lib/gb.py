@@ -142,6 +142,14 @@ def check_run_object(out):
     return value
 
 
+def counts(out):
+    """How the calls of --repeat ended: code → count, with `ok` where some did."""
+    repeat = out.json["repeat"]
+    assert "ok" not in repeat["codes"], repr(out)
+    assert repeat["ok"] + sum(repeat["codes"].values()) == repeat["calls"], repr(out)
+    return {**repeat["codes"], **({"ok": repeat["ok"]} if repeat["ok"] else {})}
+
+
 _statuses = None
 
 
