@@ -28,7 +28,7 @@ static bool is_default_domain(const struct gb_onnx_walk *w, struct gb_onnx_text 
 bool gb_onnx_begin(struct gb_onnx_walk *w, struct gb_onnx_frame *f) {
     switch ((enum gb_onnx_message)f->message) {
     case GB_ONNX_NODE:
-        if (w->pass == 1 && ++w->summary->nodes > GB_ONNX_NODES_MAX) {
+        if (w->pass == GB_ONNX_PASS_CHECK && ++w->summary->nodes > GB_ONNX_NODES_MAX) {
             return gb_onnx_refuse(w, f->start, "Split the model.",
                                   "the model has more than %u nodes", GB_ONNX_NODES_MAX);
         }
@@ -57,7 +57,7 @@ bool gb_onnx_begin(struct gb_onnx_walk *w, struct gb_onnx_frame *f) {
 static bool node_value(struct gb_onnx_walk *w, struct gb_onnx_node *n,
                        const struct gb_pb_field *v) {
     if (v->number == 1 || v->number == 2) {
-        if (w->pass == 1 && ++w->links > GB_ONNX_LINKS_MAX) {
+        if (w->pass == GB_ONNX_PASS_CHECK && ++w->links > GB_ONNX_LINKS_MAX) {
             return gb_onnx_refuse(w, v->off, "Split the model.",
                                   "the model's nodes have more than %u inputs and outputs",
                                   GB_ONNX_LINKS_MAX);
@@ -69,7 +69,7 @@ static bool node_value(struct gb_onnx_walk *w, struct gb_onnx_node *n,
             n->inputs[n->inputs_len] = text_of(v);
         }
         n->inputs_len++;
-        if (w->pass == 2) {
+        if (w->pass == GB_ONNX_PASS_RESOLVE) {
             gb_onnx_fold_input(w, n, text_of(v));
         }
         return true;
@@ -155,7 +155,7 @@ static bool end_opset(struct gb_onnx_walk *w, const struct gb_onnx_frame *f) {
     bool standard = is_default_domain(w, f->u.opset.domain);
     struct gb_onnx_text domain = standard ? (struct gb_onnx_text){0} : f->u.opset.domain;
     char quoted[GB_ONNX_QUOTE_BYTES];
-    if (w->pass == 2) {
+    if (w->pass == GB_ONNX_PASS_RESOLVE) {
         return true;
     }
     for (uint32_t i = 0; i < w->opsets; i++) {
@@ -223,7 +223,7 @@ static bool end_node(struct gb_onnx_walk *w, const struct gb_onnx_frame *f) {
     uint32_t scope = gb_onnx_outer(w, 1)->start;
     char op[GB_ONNX_QUOTE_BYTES];
     char domain[GB_ONNX_QUOTE_BYTES];
-    if (w->pass == 2) {
+    if (w->pass == GB_ONNX_PASS_RESOLVE) {
         return gb_onnx_fold(w, f, scope);
     }
     if (n->op.len == 0) {
@@ -236,8 +236,8 @@ static bool end_node(struct gb_onnx_walk *w, const struct gb_onnx_frame *f) {
     }
     if (!is_default_domain(w, n->domain) && !gb_onnx_is(w, n->domain, "ai.onnx.ml")) {
         return gb_onnx_refuse(w, f->start, DOMAIN_HINT,
-                              "the operator %s is of the domain %s, which is not part of ONNX", op,
-                              gb_onnx_quote(w, n->domain, domain));
+                              "the operator %s is of the domain %s; only those of ONNX itself are loaded",
+                              op, gb_onnx_quote(w, n->domain, domain));
     }
     if (gb_onnx_is(w, n->op, "Constant") && n->value.set && n->output.len > 0) {
         struct gb_onnx_name name = {.text = n->output, .scope = scope, .constant = n->value};
@@ -260,7 +260,7 @@ static bool end_tensor(struct gb_onnx_walk *w, struct gb_onnx_frame *f) {
         parent->u.attribute.tensor = c;
         return true;
     }
-    if (w->pass == 2) {
+    if (w->pass == GB_ONNX_PASS_RESOLVE) {
         return true;
     }
     w->summary->initializer_bytes += bytes;
@@ -289,7 +289,7 @@ static bool end_model(struct gb_onnx_walk *w) {
     char hint[128];
     snprintf(hint, sizeof hint, "Export the model again with IR version %d or lower.",
              GB_ONNX_IR_MAX);
-    if (w->pass == 2) {
+    if (w->pass == GB_ONNX_PASS_RESOLVE) {
         return s->outputs_len > 0 ||
                gb_onnx_invalid(w, w->len, "the model has no outputs");
     }
@@ -358,7 +358,8 @@ bool gb_onnx_check(struct gb_span bytes, struct gb_onnx_summary *ret_summary,
         w->err = &why; /* a hint needs somewhere to go even when the caller wants no error */
         w->summary = summary;
         ok = gb_onnx_names_init(w);
-        for (w->pass = 1; ok && w->pass <= 2; w->pass++) {
+        for (unsigned pass = 0; ok && pass < GB_ONNX_PASSES; pass++) {
+            w->pass = (enum gb_onnx_pass)pass;
             ok = gb_onnx_walk_run(w);
         }
         gb_onnx_names_fini(w);

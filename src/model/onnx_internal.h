@@ -5,7 +5,9 @@
  * must fulfil (onnx_check.c, onnx_tensor.c), and a table of names for what depends on more than one
  * message (onnx_names.c, onnx_fold.c).
  *
- * Two passes over the same bytes: the first checks and collects names, the second knows all names.
+ * Three passes over the same bytes. The first looks for what we never load, so that a file that is
+ * contradictory as well is called what it is; the second checks and collects names; the third knows
+ * all names.
  * Limits: below, each with its reason. Errors: GB_MODEL_INVALID for what contradicts the format or
  * itself, GB_MODEL_REJECTED for what we refuse.
  */
@@ -132,8 +134,8 @@ struct gb_onnx_node {
     uint64_t outputs_len;
     struct gb_onnx_text output;
     struct gb_onnx_constant value;  /* of the attributes value, value_ints, value_int, value_float */
-    struct gb_onnx_constant joined; /* of all inputs one behind the other (second pass) */
-    bool has_variable;              /* an input is no constant that we know (second pass) */
+    struct gb_onnx_constant joined; /* of all inputs one behind the other (last pass) */
+    bool has_variable;              /* an input is no constant that we know (last pass) */
 };
 struct gb_onnx_attribute {
     struct gb_onnx_text name;
@@ -187,10 +189,11 @@ struct gb_onnx_name {
     bool is_initializer;
     struct gb_onnx_constant constant;
 };
+enum gb_onnx_pass { GB_ONNX_PASS_REFUSE, GB_ONNX_PASS_CHECK, GB_ONNX_PASS_RESOLVE, GB_ONNX_PASSES };
 struct gb_onnx_walk {
     const uint8_t *bytes;
     size_t len;
-    int pass; /* 1, 2 */
+    enum gb_onnx_pass pass;
     struct gb_error **err;
     struct gb_onnx_summary *summary;
     uint32_t depth;
@@ -246,6 +249,8 @@ bool gb_onnx_end(struct gb_onnx_walk *w, struct gb_onnx_frame *f);
 bool gb_onnx_decoded(struct gb_onnx_walk *w, size_t at, uint64_t bytes);
 
 /* onnx_tensor.c */
+/* Refuses a field that says that the data is elsewhere. */
+bool gb_onnx_tensor_inside(struct gb_onnx_walk *w, const struct gb_pb_field *v);
 bool gb_onnx_tensor_value(struct gb_onnx_walk *w, struct gb_onnx_tensor *t,
                           const struct gb_pb_field *v);
 bool gb_onnx_tensor_end(struct gb_onnx_walk *w, struct gb_onnx_frame *f, const char *what,
@@ -271,7 +276,7 @@ const struct gb_onnx_name *gb_onnx_names_find(const struct gb_onnx_walk *w,
 const struct gb_onnx_name *gb_onnx_names_at(const struct gb_onnx_walk *w, uint32_t scope,
                                             struct gb_onnx_text text);
 
-/* onnx_fold.c: the size of what a node makes of constants (second pass). */
+/* onnx_fold.c: the size of what a node makes of constants (last pass). */
 bool gb_onnx_fold(struct gb_onnx_walk *w, const struct gb_onnx_frame *f, uint32_t scope);
 /* Joins one more input to node->joined. */
 void gb_onnx_fold_input(const struct gb_onnx_walk *w, struct gb_onnx_node *node,

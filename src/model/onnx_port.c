@@ -132,7 +132,7 @@ static bool check_port(struct gb_onnx_walk *w, const struct gb_onnx_frame *f, co
     return true;
 }
 
-/* Second pass: all initializers are known; old files list them as inputs too. */
+/* Last pass: all initializers are known; old files list them as inputs too. */
 static bool add_port(struct gb_onnx_walk *w, struct gb_onnx_frame *f) {
     struct gb_onnx_summary *s = w->summary;
     bool input = f->field == FIELD_INPUT;
@@ -169,7 +169,7 @@ bool gb_onnx_port_end(struct gb_onnx_walk *w, struct gb_onnx_frame *f) {
         if (f->u.value.name.len == 0) {
             ok = gb_onnx_invalid(w, f->start, "an %s of a graph has no name",
                                  f->field == FIELD_INPUT ? "input" : "output");
-        } else if (w->pass == 2 && w->graph_depth == 1) {
+        } else if (w->pass == GB_ONNX_PASS_RESOLVE && w->graph_depth == 1) {
             ok = add_port(w, f);
         }
     }

@@ -90,7 +90,7 @@ static const struct gb_onnx_field tensor_fields[] = {
     MANY(10, DOUBLE, "double_data"),
     MANY(11, INT64, "uint64_data"),
     ONE(12, BLOB, "doc_string"),
-    /* Read by hand in onnx_tensor.c: the refusal quotes the location. */
+    /* Refused by hand in onnx_tensor.c: the message quotes the location. */
     MANY(13, BLOB, "external_data"),
     ONE(14, INT64, "data_location"),
     MESSAGES(16, ENTRY, "metadata_props"),

@@ -142,6 +142,11 @@ static double double_at(uint64_t bits) {
     return value;
 }
 
+bool gb_onnx_tensor_inside(struct gb_onnx_walk *w, const struct gb_pb_field *v) {
+    bool external = v->number == 13 || (v->number == 14 && v->value != 0);
+    return !external || refuse_external(w, v);
+}
+
 bool gb_onnx_tensor_value(struct gb_onnx_walk *w, struct gb_onnx_tensor *t,
                           const struct gb_pb_field *v) {
     switch (v->number) {
@@ -190,10 +195,6 @@ bool gb_onnx_tensor_value(struct gb_onnx_walk *w, struct gb_onnx_tensor *t,
         t->counts[GB_ONNX_UINT64S] += numbers.len;
         return true;
     }
-    case 13:
-        return refuse_external(w, v);
-    case 14:
-        return v->value == 0 || refuse_external(w, v);
     default:
         return true;
     }

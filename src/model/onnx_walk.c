@@ -67,7 +67,7 @@ void gb_onnx_finding(struct gb_onnx_walk *w, const char *format, ...) {
 }
 
 bool gb_onnx_decoded(struct gb_onnx_walk *w, size_t at, uint64_t bytes) {
-    if (w->pass == 2) {
+    if (w->pass != GB_ONNX_PASS_CHECK) {
         return true;
     }
     w->decoded_bytes += bytes; /* every caller's number is below 16 times the file's size */
@@ -156,7 +156,8 @@ static bool push(struct gb_onnx_walk *w, const struct gb_onnx_field *field,
                                 .field = field->number,
                                 .start = (uint32_t)v->body,
                                 .end = (uint32_t)(v->body + v->len)};
-    return gb_onnx_decoded(w, v->off, MESSAGE_BYTES) && gb_onnx_begin(w, f);
+    return gb_onnx_decoded(w, v->off, MESSAGE_BYTES) &&
+           (w->pass == GB_ONNX_PASS_REFUSE || gb_onnx_begin(w, f));
 }
 
 /* Packed whole numbers are counted where they are read: onnx_tensor.c. */
@@ -182,6 +183,11 @@ static bool take_field(struct gb_onnx_walk *w, struct gb_onnx_frame *f,
     }
     if (field->kind == GB_ONNX_REFUSED) {
         return gb_onnx_refuse(w, v->off, field->hint, "%s", field->why);
+    }
+    if (w->pass == GB_ONNX_PASS_REFUSE) {
+        return field->kind == GB_ONNX_SUB       ? push(w, field, v)
+               : f->message == GB_ONNX_TENSOR ? gb_onnx_tensor_inside(w, v)
+                                              : true;
     }
     /* Protobuf lets the last one win, or merges two: a way to show a checker something else. */
     if (!field->repeated && (f->seen & 1u << row)) {
@@ -209,7 +215,7 @@ bool gb_onnx_walk_run(struct gb_onnx_walk *w) {
     while (w->depth > 0) {
         struct gb_onnx_frame *f = gb_onnx_top(w);
         if (pos == f->end) {
-            if (!gb_onnx_end(w, f)) {
+            if (w->pass != GB_ONNX_PASS_REFUSE && !gb_onnx_end(w, f)) {
                 return false;
             }
             w->graph_depth -= f->message == GB_ONNX_GRAPH;
