@@ -9,7 +9,6 @@ import platform
 import re
 import subprocess
 import sys
-import time
 
 QUICK = "--quick" in sys.argv
 GLOVEBOX = "build/glovebox"
@@ -94,14 +93,13 @@ def nn_cost(model, input_name, dims, target_us):
 
 def overlap():
     model = ["--model", f"slow200={MODELS}/slow200.onnx", "build/guests/slow.wasm", "slow200"]
-    began = time.time()
     one, _ = run_json("--repeat", "8", "--jobs", "1", *model)
     eight, command = run_json("--repeat", "8", "--jobs", "8", *model)
     serial = one["repeat"]["mean_us"] * 8
-    ratio = eight["usage"]["wall_us"] / one["usage"]["wall_us"] if "usage" in eight else 9
+    # All eight start at once, so the slowest one is the whole.
+    ratio = eight["repeat"]["max_us"] / serial
     row("two 200 ms inferences on a 2-thread worker: 8 calls against serial",
         f"{ratio:.2f} of serial ({serial / 1e6:.2f} s)", "<= 0.6", ratio <= 0.6, command)
-    del began
 
 
 def ended(what, target_ms, *args):
