@@ -127,9 +127,8 @@ static bool lists_init(struct lists *l, const struct gb_call_spec *spec, struct 
     const struct gb_grants *g = spec->grants;
     *l = (struct lists){0};
     l->args = gb_calloc(spec->args_len ? spec->args_len : 1, sizeof *l->args, err);
-    l->preopens = l->args ? gb_calloc(g->preopens_len ? g->preopens_len : 1, sizeof *l->preopens,
-                                      err)
-                          : NULL;
+    l->preopens =
+        l->args ? gb_calloc(g->preopens_len ? g->preopens_len : 1, sizeof *l->preopens, err) : NULL;
     if (!l->preopens || !copy_env(l, g, err)) {
         lists_fini(l);
         return false;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Says before anything runs what is wrong with a program's imports and exports: which interface, what
- * this host has instead, which option would provide it. The texts are pinned by golden tests.
+ * Says before anything runs what is wrong with a program's imports and exports: which interface,
+ * what this host has instead, which option would provide it. Golden tests pin the texts.
  */
 #include "sandbox/sandbox_internal.h"
 
@@ -37,8 +37,8 @@ static void say_unbuilt(struct gb_diagnosis *d, const char *from,
         gb_fail(&d->error, GB_UNSUPPORTED,
                 "the program imports \"%s\": the grant \"%s\" is not built yet", from, v->grant);
     } else {
-        gb_fail(&d->error, GB_UNSUPPORTED,
-                "the program imports \"%s\", which is not built yet", from);
+        gb_fail(&d->error, GB_UNSUPPORTED, "the program imports \"%s\", which is not built yet",
+                from);
     }
     if (v->advice) {
         gb_hint(&d->error, "%s", v->advice);
@@ -172,8 +172,7 @@ static bool say_nothing_to_run(const struct entries *e, const char *name, bool i
                                          : "It exports nothing: a command exports _start.");
     }
     return gb_hint(err, "It exports %s, but none of %s. Calling another export (--call) is coming.",
-                   gb_buf_text(&e->names),
-                   is_component ? "run and wasi:cli/run@0.2" : "_start");
+                   gb_buf_text(&e->names), is_component ? "run and wasi:cli/run@0.2" : "_start");
 }
 
 bool gb_choose_entry(const struct gbw_program *p, const char *name, enum gb_entry *ret_entry,

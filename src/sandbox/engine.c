@@ -35,8 +35,7 @@ static bool options_check(const struct gb_sandbox_options *o, struct gb_error **
         return gb_hint(err, "Give --stack a size from 64KiB to 64MiB.");
     }
     if (o->calls_max == 0 || o->calls_max > 4096) {
-        return gb_fail(err, GB_INVALID_ARGUMENT, "%u calls at once are not possible",
-                       o->calls_max);
+        return gb_fail(err, GB_INVALID_ARGUMENT, "%u calls at once are not possible", o->calls_max);
     }
     return true;
 }
@@ -52,8 +51,7 @@ static void block_signals(sigset_t *ret_old) {
     pthread_sigmask(SIG_BLOCK, &all, ret_old);
 }
 
-struct gb_sandbox *gb_sandbox_new(const struct gb_sandbox_options *options,
-                                  struct gb_error **err) {
+struct gb_sandbox *gb_sandbox_new(const struct gb_sandbox_options *options, struct gb_error **err) {
     if (gbw_abi() != GBW_ABI) {
         gb_fail(err, GB_INTERNAL, "the bridge has interface %u, this program needs %u", gbw_abi(),
                 GBW_ABI);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * wasi:nn between the bridge's table and gb_nn: the same functions, one for one. Only two things are
- * added here: a stop's reason is kept in the call, and a compute that waits ends when the call must.
+ * wasi:nn between the bridge's table and gb_nn: the same functions, one for one. Added here are only
+ * that a stop's reason is kept in the call, and that a waiting compute ends when the call must.
  */
 #include "sandbox/sandbox_internal.h"
 
@@ -23,8 +23,8 @@ static enum gbw_nn_status status_of(struct gb_call *c, enum gb_nn_status status)
 enum gbw_nn_status gb_host_tensor_new(void *user, const uint32_t *dims, size_t dims_len,
                                       uint32_t type, struct gbw_span data, uint32_t *ret_tensor) {
     struct gb_call *c = user;
-    return status_of(c, gb_nn_tensor_new(c->nn, dims, dims_len, type, gb_of_bridge(data),
-                                         ret_tensor));
+    return status_of(c,
+                     gb_nn_tensor_new(c->nn, dims, dims_len, type, gb_of_bridge(data), ret_tensor));
 }
 
 enum gbw_nn_status gb_host_tensor_info(void *user, uint32_t tensor, const uint32_t **ret_dims,
@@ -77,8 +77,8 @@ enum gbw_nn_status gb_host_graph_load(void *user, const struct gbw_span *builder
     return status_of(c, status);
 }
 
-enum gbw_nn_status gb_host_graph_load_by_name(void *user, struct gbw_span name,
-                                              uint32_t *ret_graph, uint32_t *ret_error) {
+enum gbw_nn_status gb_host_graph_load_by_name(void *user, struct gbw_span name, uint32_t *ret_graph,
+                                              uint32_t *ret_error) {
     struct gb_call *c = user;
     return status_of(c, gb_nn_load_by_name(c->nn, gb_of_bridge(name), ret_graph, ret_error));
 }
@@ -98,8 +98,8 @@ enum gbw_nn_status gb_host_set_input(void *user, uint32_t context, struct gbw_sp
 enum gbw_nn_status gb_host_get_output(void *user, uint32_t context, struct gbw_span name,
                                       uint32_t *ret_tensor, uint32_t *ret_error) {
     struct gb_call *c = user;
-    return status_of(c, gb_nn_get_output(c->nn, context, gb_of_bridge(name), ret_tensor,
-                                         ret_error));
+    return status_of(c,
+                     gb_nn_get_output(c->nn, context, gb_of_bridge(name), ret_tensor, ret_error));
 }
 
 /* Room for `len` inputs, kept for the next compute; NULL with *err set. */
@@ -131,8 +131,8 @@ enum gbw_nn_status gb_host_compute_start(void *user, uint32_t context, bool with
         return GBW_NN_STOP;
     }
     for (size_t i = 0; i < inputs_len; i++) {
-        named[i] = (struct gb_nn_named){.name = gb_of_bridge(inputs[i].name),
-                                        .tensor = inputs[i].tensor};
+        named[i] =
+            (struct gb_nn_named){.name = gb_of_bridge(inputs[i].name), .tensor = inputs[i].tensor};
     }
     enum gb_nn_status status =
         gb_nn_compute_start(c->nn, context, with_inputs, named, inputs_len, ret_job, ret_error);
@@ -163,8 +163,8 @@ bool gb_host_compute_output(void *user, uint32_t job, size_t index,
     if (!gb_nn_compute_output(c->nn, job, index, &output)) {
         return false;
     }
-    *ret_output = (struct gbw_named_tensor){.name = gb_to_bridge(output.name),
-                                            .tensor = output.tensor};
+    *ret_output =
+        (struct gbw_named_tensor){.name = gb_to_bridge(output.name), .tensor = output.tensor};
     return true;
 }
 
@@ -177,8 +177,7 @@ void gb_host_compute_end(void *user, uint32_t job) {
     gb_nn_compute_end(c->nn, job);
 }
 
-void gb_host_error_info(void *user, uint32_t error, uint32_t *ret_code,
-                        struct gbw_span *ret_data) {
+void gb_host_error_info(void *user, uint32_t error, uint32_t *ret_code, struct gbw_span *ret_data) {
     struct gb_call *c = user;
     enum gb_nn_code code = GB_NN_CODE_UNKNOWN;
     struct gb_span data = {0};

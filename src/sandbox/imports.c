@@ -167,8 +167,8 @@ static void judge_module(const struct gbw_item *item, struct gb_import_verdict *
     }
 }
 
-void gb_import_judge(const struct gbw_item *item, bool is_component,
-                     const struct gb_grants *grants, struct gb_import_verdict *ret) {
+void gb_import_judge(const struct gbw_item *item, bool is_component, const struct gb_grants *grants,
+                     struct gb_import_verdict *ret) {
     *ret = (struct gb_import_verdict){.state = GB_IMPORT_UNKNOWN};
     if (is_component) {
         judge_component(item, grants, ret);

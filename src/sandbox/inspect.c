@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a program needs and offers, for people: every import with whether this host satisfies it, and
- * every export with its type. Compiles, but links and runs nothing.
+ * What a program needs and offers, for people: every import with whether this host satisfies it,
+ * and every export with its type. Compiles, but links and runs nothing.
  * Ownership: the inspection owns its texts. Errors: wasm-invalid, component-invalid, internal.
  */
 #include <stdio.h>

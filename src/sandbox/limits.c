@@ -6,8 +6,8 @@
  * Counting errs on the safe side. Wasmtime reports a failed growth without saying which, and some
  * failures without having asked first; taking such a report for the last growth would let a guest
  * un-charge memory that it has. So growths that must fail are refused before they are charged, and
- * what the system then still refuses stays charged until the true size is seen: it is, when the only
- * memory of a store asks again.
+ * what the system then still refuses stays charged until the true size is seen, which happens when
+ * the only memory of a store asks again.
  */
 #include "sandbox/sandbox_internal.h"
 
@@ -15,16 +15,10 @@
 
 struct gb_limits gb_limits_default(void) {
     return (struct gb_limits){
-        .memory_bytes = 64 * GB_MIB,
-        .table_elements = 10000,
-        .instances = 64,
-        .handles = 1024,
-        .deadline_us = 30u * 1000000u,
-        .output_bytes = 64 * GB_KIB,
+#define GB_LIMIT(field, value, unit, option, code, text) .field = (value),
+#include "sandbox/limits.def"
+#undef GB_LIMIT
         .overflow = GB_OVERFLOW_FAIL,
-        .random_bytes = 64 * GB_KIB,
-        .text_bytes = GB_MIB,
-        .program_bytes = 32 * GB_MIB,
     };
 }
 
@@ -53,8 +47,7 @@ void gb_limiter_fini(struct gb_limiter *l) {
     l->denial = (struct gb_denial){0};
 }
 
-static bool deny(struct gb_limiter *l, enum gb_code code, uint64_t wanted,
-                 struct gb_error *cause) {
+static bool deny(struct gb_limiter *l, enum gb_code code, uint64_t wanted, struct gb_error *cause) {
     gb_error_free(l->denial.cause);
     l->denial = (struct gb_denial){.code = code, .wanted = wanted, .cause = cause};
     return false;

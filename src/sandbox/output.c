@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The guest's stdout and stderr: capped each, kept (and charged) or passed on as they come. Past the
- * cap the call ends, or the rest is counted and dropped.
+ * The guest's stdout and stderr: capped each, kept (and charged) or passed on as they come. Past
+ * the cap the call ends, or the rest is counted and dropped.
  */
 #include "sandbox/sandbox_internal.h"
 

@@ -7,9 +7,9 @@
 
 #include "sandbox/sandbox_internal.h"
 
-struct gbw_program *gb_program_compile(struct gb_sandbox *s, const char *name,
-                                       struct gb_span bytes, uint32_t engine_kind,
-                                       uint64_t bytes_max, struct gb_error **err) {
+struct gbw_program *gb_program_compile(struct gb_sandbox *s, const char *name, struct gb_span bytes,
+                                       uint32_t engine_kind, uint64_t bytes_max,
+                                       struct gb_error **err) {
     char is[GB_AMOUNT_CAP];
     char limit[GB_AMOUNT_CAP];
     if (bytes.len > bytes_max) {
@@ -69,8 +69,7 @@ static bool diagnose(struct gb_program *p, const struct gb_grants *grants, uint3
 static bool program_link(struct gb_program *p, const struct gb_grants *grants,
                          struct gb_error **err) {
     uint32_t flags = 0;
-    if (!diagnose(p, grants, &flags, err) ||
-        !gb_choose_entry(p->code, p->name, &p->entry, err)) {
+    if (!diagnose(p, grants, &flags, err) || !gb_choose_entry(p->code, p->name, &p->entry, err)) {
         return false;
     }
     struct gbw_failure f = {0};
@@ -96,8 +95,8 @@ struct gb_program *gb_program_load(struct gb_sandbox *s, const char *name, struc
     }
     atomic_init(&p->refs, 1);
     p->sandbox = s;
-    p->engine_kind = (limits->fuel ? GB_ENGINE_FUEL : 0u) |
-                     (grants->memory64 ? GB_ENGINE_MEMORY64 : 0u);
+    p->engine_kind =
+        (limits->fuel ? GB_ENGINE_FUEL : 0u) | (grants->memory64 ? GB_ENGINE_MEMORY64 : 0u);
     p->name = gb_strdup(name, err);
     if (p->name) {
         p->code = gb_program_compile(s, name, bytes, p->engine_kind, limits->program_bytes, err);

@@ -96,16 +96,16 @@ enum gb_import_state {
 };
 struct gb_import_verdict {
     enum gb_import_state state;
-    uint32_t link_flags;  /* enum gbw_link */
-    const char *grant;    /* that it needs, given or not; NULL */
-    const char *have;     /* versions that this host has; NULL */
-    const char *advice;   /* a hint; NULL: the general one */
-    struct gb_span name;  /* without version */
+    uint32_t link_flags; /* enum gbw_link */
+    const char *grant;   /* that it needs, given or not; NULL */
+    const char *have;    /* versions that this host has; NULL */
+    const char *advice;  /* a hint; NULL: the general one */
+    struct gb_span name; /* without version */
     struct gb_span version;
     bool is_nn;
 };
-void gb_import_judge(const struct gbw_item *item, bool is_component,
-                     const struct gb_grants *grants, struct gb_import_verdict *ret);
+void gb_import_judge(const struct gbw_item *item, bool is_component, const struct gb_grants *grants,
+                     struct gb_import_verdict *ret);
 
 /* ---- diagnose.c ---- */
 
@@ -135,15 +135,15 @@ struct gb_program {
     struct gbw_linked *linked;
 };
 /* Size check and compilation, shared with inspect. */
-struct gbw_program *gb_program_compile(struct gb_sandbox *s, const char *name,
-                                       struct gb_span bytes, uint32_t engine_kind,
-                                       uint64_t bytes_max, struct gb_error **err);
+struct gbw_program *gb_program_compile(struct gb_sandbox *s, const char *name, struct gb_span bytes,
+                                       uint32_t engine_kind, uint64_t bytes_max,
+                                       struct gb_error **err);
 
 /* ---- limits.c ---- */
 
 struct gb_denial {
-    enum gb_code code; /* GB_OK: none since the last growth that succeeded */
-    uint64_t wanted;   /* in total; 0: not known */
+    enum gb_code code;      /* GB_OK: none since the last growth that succeeded */
+    uint64_t wanted;        /* in total; 0: not known */
     struct gb_error *cause; /* of the ledger */
 };
 /* Sums over the store: bytes of memories, elements of tables. */
@@ -187,10 +187,10 @@ bool gb_output_write(struct gb_call *c, enum gb_output_stream stream, struct gb_
  * call or the runner is gone; so list and cells are counted. */
 struct gb_wake_cell {
     _Atomic uint32_t refs;
-    struct gb_wake_list *list;  /* one reference */
-    struct gb_wake_cell *next;  /* under the list's lock */
-    bool queued;                /* under the list's lock */
-    struct gb_call *call;       /* the runner's thread only; NULL once it is done */
+    struct gb_wake_list *list; /* one reference */
+    struct gb_wake_cell *next; /* under the list's lock */
+    bool queued;               /* under the list's lock */
+    struct gb_call *call;      /* the runner's thread only; NULL once it is done */
 };
 struct gb_wake_list {
     _Atomic uint32_t refs;
@@ -232,10 +232,10 @@ struct gb_call {
     uint64_t fuel_left;
     uint64_t instantiate_us;
     bool polled;
-    enum gb_code ending;      /* why it must end; GB_OK: it need not */
-    struct gb_error *reason;  /* for `ending`, where one was made already */
+    enum gb_code ending;                   /* why it must end; GB_OK: it need not */
+    struct gb_error *reason;               /* for `ending`, where one was made already */
     const struct gb_model_info *inference; /* that it waits for; NULL */
-    struct gb_nn_named *named; /* room for the inputs of compute */
+    struct gb_nn_named *named;             /* room for the inputs of compute */
     size_t named_cap;
 };
 extern const struct gbw_host gb_call_host;
@@ -257,8 +257,8 @@ enum gbw_nn_status gb_host_tensor_data(void *user, uint32_t tensor, struct gbw_b
 enum gbw_nn_status gb_host_graph_load(void *user, const struct gbw_span *builders,
                                       size_t builders_len, uint32_t encoding, uint32_t target,
                                       uint32_t *ret_graph, uint32_t *ret_error);
-enum gbw_nn_status gb_host_graph_load_by_name(void *user, struct gbw_span name,
-                                              uint32_t *ret_graph, uint32_t *ret_error);
+enum gbw_nn_status gb_host_graph_load_by_name(void *user, struct gbw_span name, uint32_t *ret_graph,
+                                              uint32_t *ret_error);
 enum gbw_nn_status gb_host_context_new(void *user, uint32_t graph, uint32_t *ret_context,
                                        uint32_t *ret_error);
 enum gbw_nn_status gb_host_set_input(void *user, uint32_t context, struct gbw_span name,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who wants to be polled. A waker may fire on any thread, any number of times, also when its call or
- * even its runner is gone: cells and the list are counted, and a closed list takes nothing.
+ * Who wants to be polled. A waker may fire on any thread, any number of times, also when its call
+ * or even its runner is gone: cells and the list are counted, and a closed list takes nothing.
  */
 #include <errno.h>
 #include <sys/eventfd.h>

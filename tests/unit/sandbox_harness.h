@@ -3,10 +3,11 @@
  * Small guests in the text format and the few lines that run one. The real bridge is underneath, so
  * these tests see what users see.
  *
- * Under AddressSanitizer: guests trap by touching guard pages and by illegal instructions. Wasmtime's
- * signal handlers are installed after the sanitizer's and take those faults, so no ASAN_OPTIONS are
- * needed. cmocka installs handlers of its own before every test, though, and Wasmtime its own only
- * once; so they are kept when the first program was loaded and put back whenever one is.
+ * Under AddressSanitizer: guests trap by touching guard pages and by illegal instructions.
+ * Wasmtime's signal handlers are installed after the sanitizer's and take those faults, so no
+ * ASAN_OPTIONS are needed. cmocka installs handlers of its own before every test, though, and
+ * Wasmtime its own only once; so they are kept when the first program was loaded and put back
+ * whenever one is.
  */
 #ifndef GB_TEST_SANDBOX_HARNESS_H
 #define GB_TEST_SANDBOX_HARNESS_H
@@ -133,8 +134,8 @@ static inline void keep_guest_signals(void) {
 
 static inline struct gb_program *try_load(struct bench *b, const char *text,
                                           struct gb_error **err) {
-    struct gb_program *p = gb_program_load(b->sandbox, "guest.wasm", gb_span_of(text), &b->limits,
-                                           &b->grants, err);
+    struct gb_program *p =
+        gb_program_load(b->sandbox, "guest.wasm", gb_span_of(text), &b->limits, &b->grants, err);
     keep_guest_signals();
     return p;
 }
@@ -247,6 +248,7 @@ static inline int bench_teardown(void **state) {
     return 0;
 }
 
-#define SANDBOX_TEST(function) cmocka_unit_test_setup_teardown(function, bench_setup, bench_teardown)
+#define SANDBOX_TEST(function)                                                                     \
+    cmocka_unit_test_setup_teardown(function, bench_setup, bench_teardown)
 
 #endif

@@ -73,8 +73,10 @@ static void grants_missing_and_not_built(void **state) {
 static void satisfied_imports_are_linked(void **state) {
     struct bench *b = *state;
     static const char *const names[] = {
-        "wasi:io/error@0.2.0",          "wasi:cli/environment@0.2.3",
-        "wasi:filesystem/types@0.2.12", "wasi:nn/errors@0.2.0-rc-2024-10-28",
+        "wasi:io/error@0.2.0",
+        "wasi:cli/environment@0.2.3",
+        "wasi:filesystem/types@0.2.12",
+        "wasi:nn/errors@0.2.0-rc-2024-10-28",
         "wasi:nn/graph@0.2.0-rc-2024-08-19",
     };
     for (size_t i = 0; i < GB_COUNT(names); i++) {

@@ -70,8 +70,9 @@ static void fuel_is_known_after_a_deadline(void **state) {
 
 static void deep_recursion_is_stack_overflow(void **state) {
     assert_run_fails(*state,
-                     AGENT_WITH("1", "(func $deep (param i32) (result i32) (i32.add (i32.const 1)"
-                                     " (call $deep (i32.add (local.get 0) (i32.const 1)))))",
+                     AGENT_WITH("1",
+                                "(func $deep (param i32) (result i32) (i32.add (i32.const 1)"
+                                " (call $deep (i32.add (local.get 0) (i32.const 1)))))",
                                 "(call $deep (i32.const 0))"),
                      GB_STACK_OVERFLOW, "the guest's call stack grew past its limit of 512 KiB",
                      GB_OK);
@@ -106,9 +107,8 @@ static void denied_growth_that_the_guest_survives_is_no_error(void **state) {
     assert_run_fails(b, AGENT_GROW("100", "(drop (memory.grow (i32.const 1))) (unreachable)"),
                      GB_GUEST_TRAP, NULL, GB_OK);
     /* err is the guest's to say. */
-    assert_run_fails(
-        b, AGENT_GROW("100", "(return (call $err (local.get $ptr) (local.get $len)))"),
-        GB_GUEST_ERROR, NULL, GB_OK);
+    assert_run_fails(b, AGENT_GROW("100", "(return (call $err (local.get $ptr) (local.get $len)))"),
+                     GB_GUEST_ERROR, NULL, GB_OK);
 }
 
 static void growth_past_the_declared_maximum_is_no_limit_of_ours(void **state) {

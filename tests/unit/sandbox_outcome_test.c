@@ -22,9 +22,8 @@ static void agent_err_is_guest_error_with_the_value(void **state) {
 }
 
 static void agent_err_with_terminal_codes_is_escaped_in_the_message(void **state) {
-    struct gb_call_result r =
-        run(*state, AGENT_WITH("1", "(data (i32.const 64) \"a\\1b[31m\\nb\")",
-                               "(call $err (i32.const 64) (i32.const 8))"));
+    struct gb_call_result r = run(*state, AGENT_WITH("1", "(data (i32.const 64) \"a\\1b[31m\\nb\")",
+                                                     "(call $err (i32.const 64) (i32.const 8))"));
     assert_error(r.error, GB_GUEST_ERROR, "the agent answered with the error \"a\\x1b[31m b\"",
                  NULL);
     assert_string_equal(r.error->value, "a\x1b[31m\nb");
@@ -206,8 +205,8 @@ static void inspection_lists_imports_and_exports(void **state) {
     const char *text = "(component (import \"wasi:io/error@0.2.3\" (instance))"
                        " (import \"wasi:http/types@0.2.0\" (instance))"
                        " (import \"x:y/z@1.0.0\" (instance)))";
-    assert_true(gb_program_inspect(b->sandbox, "guest.wasm", gb_span_of(text), &b->grants, &i,
-                                   &error));
+    assert_true(
+        gb_program_inspect(b->sandbox, "guest.wasm", gb_span_of(text), &b->grants, &i, &error));
     assert_true(i.is_component);
     assert_false(i.has_entry);
     assert_int_equal(i.imports_len, 3);
@@ -218,8 +217,8 @@ static void inspection_lists_imports_and_exports(void **state) {
     assert_string_equal(i.imports[1].grant, "http");
     assert_string_equal(i.imports[2].note, "this host does not have it");
     gb_inspection_fini(&i);
-    assert_true(gb_program_inspect(b->sandbox, "guest.wasm", gb_span_of(AGENT_ECHO), &b->grants,
-                                   &i, &error));
+    assert_true(gb_program_inspect(b->sandbox, "guest.wasm", gb_span_of(AGENT_ECHO), &b->grants, &i,
+                                   &error));
     assert_true(i.has_entry);
     assert_int_equal(i.entry, GB_ENTRY_AGENT);
     assert_int_equal(i.exports_len, 1);

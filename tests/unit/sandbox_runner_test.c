@@ -30,8 +30,7 @@ static void eight_spinning_calls_share_the_thread(void **state) {
     }
     assert_true(least > 0);
     if (most > 5 * least) { /* slices are wall time: a loaded machine makes them uneven */
-        print_error("least %llu, most %llu\n", (unsigned long long)least,
-                    (unsigned long long)most);
+        print_error("least %llu, most %llu\n", (unsigned long long)least, (unsigned long long)most);
         fail();
     }
     gb_program_unref(p);
