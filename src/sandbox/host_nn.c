@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * wasi:nn between the bridge's table and gb_nn: the same functions, one for one. Added here are only
+ * wasi:nn between the bridge's table and gb_nn: the same functions, one for one. Added here is only
  * that a stop's reason is kept in the call, and that a waiting compute ends when the call must.
  */
 #include "sandbox/sandbox_internal.h"
