@@ -61,6 +61,8 @@ void gb_host_free(struct gb_host *h);
 /* ---- models ---- */
 
 bool gb_host_add_model_dir(struct gb_host *h, const char *dir, struct gb_error **err);
+/* The same, leaving out what has the name of a model that was added before: for a default. */
+bool gb_host_add_default_model_dir(struct gb_host *h, const char *dir, struct gb_error **err);
 /* encoding: "onnx", "ggml", "gguf", "openvino", "autodetect" or NULL. */
 bool gb_host_add_model(struct gb_host *h, const char *name, const char *path, const char *encoding,
                        struct gb_error **err);

@@ -75,10 +75,13 @@ static const char *default_dir(void) {
 
 bool gb_setup_add_models(struct gb_host *host, const struct gb_model_values *values,
                          bool use_default_dir, struct gb_error **err) {
-    const char *dir = values->dir ? values->dir : use_default_dir ? default_dir() : NULL;
-    if (dir && !gb_host_add_model_dir(host, dir, err)) {
+    if (values->dir && !gb_host_add_model_dir(host, values->dir, err)) {
         return false;
     }
-    return each_model(host, &values->models, gb_value_model, err) &&
-           each_model(host, &values->preloads, gb_value_preload, err);
+    if (!each_model(host, &values->models, gb_value_model, err) ||
+        !each_model(host, &values->preloads, gb_value_preload, err)) {
+        return false;
+    }
+    const char *dir = use_default_dir && !values->dir ? default_dir() : NULL;
+    return !dir || gb_host_add_default_model_dir(host, dir, err);
 }

@@ -143,6 +143,10 @@ bool gb_host_add_model_dir(struct gb_host *h, const char *dir, struct gb_error *
     return gb_registry_add_dir(h->registry, dir, err);
 }
 
+bool gb_host_add_default_model_dir(struct gb_host *h, const char *dir, struct gb_error **err) {
+    return gb_registry_add_dir_behind(h->registry, dir, err);
+}
+
 static bool encoding_of(const char *text, enum gb_backend_kind *ret_kind, struct gb_error **err) {
     static const struct {
         const char *text;

@@ -50,6 +50,9 @@ void gb_registry_free(struct gb_registry *r);
 /* Adds every .onnx and .gguf of a directory under its file stem, with its sidecar <stem>.toml. A bad
  * file is kept as rejected; two of one stem fail with GB_MODEL_DUPLICATE. */
 bool gb_registry_add_dir(struct gb_registry *r, const char *dir, struct gb_error **err);
+/* As gb_registry_add_dir, leaving out the files whose names are taken: for a directory that nobody
+ * asked for, behind models that somebody named. */
+bool gb_registry_add_dir_behind(struct gb_registry *r, const char *dir, struct gb_error **err);
 /* Adds one file under a name; same rules. Fails on duplicates and where the file cannot be read. */
 bool gb_registry_add_file(struct gb_registry *r, const char *name, const char *path,
                           enum gb_backend_kind backend, struct gb_error **err);
@@ -98,6 +101,9 @@ struct gb_mem;
 /* In the slab of m's worker; falls back to heap when the slab is full. m may be NULL: heap. */
 struct gb_mem *gb_mem_new(struct gb_model *m, uint64_t bytes, struct gb_account *account,
                           struct gb_error **err);
+/* As gb_mem_new, holding a copy of bytes; cheaper than filling it afterwards, which zeroes first. */
+struct gb_mem *gb_mem_copy(struct gb_model *m, struct gb_span bytes, struct gb_account *account,
+                           struct gb_error **err);
 struct gb_mem *gb_mem_ref(struct gb_mem *mem);
 void gb_mem_unref(struct gb_mem *mem);
 uint8_t *gb_mem_ptr(const struct gb_mem *mem);

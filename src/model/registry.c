@@ -293,9 +293,26 @@ static bool add_entry(struct gb_registry *r, const char *dir, const char *file,
     return ok;
 }
 
-bool gb_registry_add_dir(struct gb_registry *r, const char *dir, struct gb_error **err) {
+/* Leaves out the files whose stem is a model already. */
+static void drop_known(const struct gb_registry *r, struct names *names) {
+    size_t kept = 0;
+    for (size_t i = 0; i < names->len; i++) {
+        size_t stem_len = strlen(names->at[i]) - SUFFIX_BYTES;
+        if (gb_registry_find(r, gb_span_make(names->at[i], stem_len))) {
+            gb_free(names->at[i]);
+        } else {
+            names->at[kept++] = names->at[i];
+        }
+    }
+    names->len = kept;
+}
+
+static bool add_dir(struct gb_registry *r, const char *dir, bool behind, struct gb_error **err) {
     struct names names = {0};
     bool ok = list(dir, &names, err);
+    if (ok && behind) {
+        drop_known(r, &names);
+    }
     if (ok && names.len > 1) {
         qsort(names.at, names.len, sizeof *names.at, compare_names);
     }
@@ -304,4 +321,12 @@ bool gb_registry_add_dir(struct gb_registry *r, const char *dir, struct gb_error
     }
     names_fini(&names);
     return ok;
+}
+
+bool gb_registry_add_dir(struct gb_registry *r, const char *dir, struct gb_error **err) {
+    return add_dir(r, dir, false, err);
+}
+
+bool gb_registry_add_dir_behind(struct gb_registry *r, const char *dir, struct gb_error **err) {
+    return add_dir(r, dir, true, err);
 }
