@@ -50,14 +50,14 @@ static void predict_output(const struct gb_worker *w, struct gb_job *job, size_t
 static bool take_input(const struct gb_worker *w, struct gb_job *job,
                        const struct gb_tensor_ref *input, struct gb_error **err) {
     uint64_t bytes = 0;
-    if (input->port >= w->inputs_len || job->tensors[input->port].mem) {
+    if (input->port >= w->inputs_len || job->tensors[input->port].known) {
         return gb_fail(err, GB_INVALID_ARGUMENT, "model \"%s\" has no further input %zu", w->name,
                        input->port);
     }
     const struct gb_port *port = &w->inputs[input->port];
     bool fits = input->rank == port->rank &&
                 gb_tensor_bytes((enum gb_type)port->type, input->dims, input->rank, &bytes) &&
-                bytes == gb_mem_bytes(input->mem);
+                bytes == (input->mem ? gb_mem_bytes(input->mem) : 0);
     for (size_t d = 0; fits && d < input->rank; d++) {
         fits = port->dims[d] < 0 || (uint64_t)port->dims[d] == input->dims[d];
     }
@@ -70,7 +70,7 @@ static bool take_input(const struct gb_worker *w, struct gb_job *job,
     t->rank = input->rank;
     t->bytes = bytes;
     t->known = true;
-    t->mem = gb_mem_ref(input->mem);
+    t->mem = input->mem ? gb_mem_ref(input->mem) : NULL; /* an empty tensor may have none */
     return true;
 }
 
@@ -239,8 +239,9 @@ struct gb_job *gb_worker_job_submit(struct gb_worker *w, const struct gb_job_spe
     return job;
 }
 
-struct gb_mem *gb_worker_mem_new(struct gb_worker *w, uint64_t bytes, struct gb_account *account,
-                                 struct gb_error **err) {
+/* In the slab of the present process, else on the heap. */
+static struct gb_mem *worker_mem(struct gb_worker *w, uint64_t bytes, bool zeroed,
+                                 struct gb_account *account, struct gb_error **err) {
     struct gb_slab *slab = NULL;
     if (w) {
         pthread_mutex_lock(&w->lock);
@@ -250,13 +251,27 @@ struct gb_mem *gb_worker_mem_new(struct gb_worker *w, uint64_t bytes, struct gb_
         pthread_mutex_unlock(&w->lock);
     }
     struct gb_error *e = NULL;
-    struct gb_mem *mem = slab ? gb_mem_new_in(slab, bytes, true, account, &e) : NULL;
+    struct gb_mem *mem = slab ? gb_mem_new_in(slab, bytes, zeroed, account, &e) : NULL;
     gb_slab_unref(slab);
     if (e) {
         gb_error_move(err, e);
         return NULL;
     }
     return mem ? mem : gb_mem_new_heap(bytes, account, err);
+}
+
+struct gb_mem *gb_worker_mem_new(struct gb_worker *w, uint64_t bytes, struct gb_account *account,
+                                 struct gb_error **err) {
+    return worker_mem(w, bytes, true, account, err);
+}
+
+struct gb_mem *gb_worker_mem_copy(struct gb_worker *w, struct gb_span bytes,
+                                  struct gb_account *account, struct gb_error **err) {
+    struct gb_mem *mem = worker_mem(w, bytes.len, false, account, err);
+    if (mem && bytes.len > 0) {
+        memcpy(gb_mem_ptr(mem), bytes.ptr, bytes.len);
+    }
+    return mem;
 }
 
 /* ---- asking and letting go ---- */

@@ -70,9 +70,11 @@ int gb_worker_pid(struct gb_worker *w);
 /* How often a process was started. */
 uint64_t gb_worker_starts(struct gb_worker *w);
 
-/* What gb_mem_new and gb_job_submit do, for a worker instead of a model; w NULL: heap. */
+/* What gb_mem_new, gb_mem_copy and gb_job_submit do, for a worker instead of a model; w NULL: heap. */
 struct gb_mem *gb_worker_mem_new(struct gb_worker *w, uint64_t bytes, struct gb_account *account,
                                  struct gb_error **err);
+struct gb_mem *gb_worker_mem_copy(struct gb_worker *w, struct gb_span bytes,
+                                  struct gb_account *account, struct gb_error **err);
 struct gb_job *gb_worker_job_submit(struct gb_worker *w, const struct gb_job_spec *spec,
                                     struct gb_error **err);
 

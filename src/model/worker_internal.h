@@ -163,7 +163,7 @@ void gb_worker_kill_locked(struct gb_worker *w, struct gb_error *reason);
 void gb_worker_broken_locked(struct gb_worker *w, struct gb_error *detail);
 /* Makes a short text of the worker's fit to print: ASCII without controls. */
 void gb_worker_plain_text(char *text, size_t cap);
-/* worker_client.c: steps of the life of one process, called by the supervisor and by start. */
+/* worker_life.c: steps of the life of one process, called by the supervisor and by start. */
 bool gb_worker_spawn(struct gb_worker *w, struct gb_error **err);
 void gb_worker_on_control(struct gb_worker *w);
 void gb_worker_on_death(struct gb_worker *w);

@@ -289,6 +289,34 @@ static void deadline_ends_waiting_and_running_jobs(void **state) {
     test_host_fini(&t);
 }
 
+static void empty_tensor_needs_no_memory(void **state) {
+    (void)state;
+    struct test_host t = {0};
+    struct gb_error *e = NULL;
+    test_host_init(&t, "echo", 1);
+    struct test_job j = {0};
+    struct gb_tensor_ref input = {.port = 0, .dims = {0, 4}, .rank = 2, .mem = NULL};
+    struct gb_job_spec spec = {.inputs = &input, .inputs_len = 1, .deadline_us = GB_NEVER,
+                               .account = t.account, .done = test_done, .user = &j};
+    j.job = gb_worker_job_submit(t.worker, &spec, &e);
+    assert_non_null(j.job);
+    test_wait(&t, &j);
+    struct gb_job_output y;
+    assert_true(gb_job_output(j.job, 0, &y));
+    assert_int_equal(gb_mem_bytes(y.mem), 0);
+    test_drop(&j);
+    input.dims[0] = 1;
+    assert_null(gb_worker_job_submit(t.worker, &spec, &e));
+    assert_int_equal(e->code, GB_INPUT_SHAPE);
+    gb_error_clear(&e);
+    struct gb_mem *mem = gb_worker_mem_copy(t.worker, gb_span_of("0123456789abcdef"), t.account,
+                                            &e);
+    assert_memory_equal(gb_mem_ptr(mem), "0123456789abcdef", 16);
+    assert_non_null(gb_mem_slab(mem));
+    gb_mem_unref(mem);
+    test_host_fini(&t);
+}
+
 /* Its owner is gone and answered; the blocks are not anybody's until the worker says so. */
 static void blocks_of_a_dropped_job_are_not_reused_while_written(void **state) {
     (void)state;
@@ -536,6 +564,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(deaf_inference_is_killed_after_the_grace),
         cmocka_unit_test(cancelled_job_behind_a_long_one_does_not_kill),
         cmocka_unit_test(deadline_ends_waiting_and_running_jobs),
+        cmocka_unit_test(empty_tensor_needs_no_memory),
         cmocka_unit_test(blocks_of_a_dropped_job_are_not_reused_while_written),
         cmocka_unit_test(output_that_is_never_handed_over_costs_the_worker_its_life),
         cmocka_unit_test(done_is_not_called_after_unref_on_another_thread),
