@@ -165,8 +165,8 @@ static bool end_opset(struct gb_onnx_walk *w, const struct gb_onnx_frame *f) {
         }
     }
     if (w->opsets == GB_ONNX_DOMAINS_MAX) {
-        return gb_onnx_refuse(w, f->start, DOMAIN_HINT, "the model imports more than %u operator sets",
-                              GB_ONNX_DOMAINS_MAX);
+        return gb_onnx_refuse(w, f->start, DOMAIN_HINT,
+                              "the model imports more than %u operator sets", GB_ONNX_DOMAINS_MAX);
     }
     w->domains[w->opsets++] = domain;
     bool ml = gb_onnx_is(w, domain, "ai.onnx.ml");
@@ -236,7 +236,7 @@ static bool end_node(struct gb_onnx_walk *w, const struct gb_onnx_frame *f) {
     }
     if (!is_default_domain(w, n->domain) && !gb_onnx_is(w, n->domain, "ai.onnx.ml")) {
         return gb_onnx_refuse(w, f->start, DOMAIN_HINT,
-                              "the operator %s is of the domain %s; only those of ONNX itself are loaded",
+                              "the operator %s is of the domain %s; only ONNX's own are loaded",
                               op, gb_onnx_quote(w, n->domain, domain));
     }
     if (gb_onnx_is(w, n->op, "Constant") && n->value.set && n->output.len > 0) {

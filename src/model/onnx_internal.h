@@ -133,7 +133,7 @@ struct gb_onnx_node {
     uint64_t inputs_len;
     uint64_t outputs_len;
     struct gb_onnx_text output;
-    struct gb_onnx_constant value;  /* of the attributes value, value_ints, value_int, value_float */
+    struct gb_onnx_constant value;  /* of attributes value, value_ints, value_int, value_float */
     struct gb_onnx_constant joined; /* of all inputs one behind the other (last pass) */
     bool has_variable;              /* an input is no constant that we know (last pass) */
 };

@@ -45,7 +45,7 @@ static uint64_t hash_step(uint64_t hash, uint64_t value, uint64_t key) {
     return (sum & PRIME_61) + (sum >> 61);
 }
 
-/* A polynomial over the bytes at a random point: two names collide with probability length / 2^61. */
+/* A polynomial over the bytes at a random point: two names collide with odds of length / 2^61. */
 static uint64_t hash_text(const struct gb_onnx_walk *w, struct gb_onnx_text text) {
     uint64_t hash = hash_step(0, text.len, w->names_key);
     for (uint32_t i = 0; i < text.len; i++) {
@@ -81,7 +81,8 @@ bool gb_onnx_names_add(struct gb_onnx_walk *w, const struct gb_onnx_name *name, 
     }
     if (w->names_len >= w->names_cap - w->names_cap / 4) {
         return !name->is_initializer ||
-               gb_onnx_refuse(w, name->text.off, "Split the model.", "the model has too many names");
+               gb_onnx_refuse(w, name->text.off, "Split the model.",
+                              "the model has too many names");
     }
     *slot = *name;
     slot->hash = hash;

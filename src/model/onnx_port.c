@@ -10,7 +10,7 @@
 #define FIELD_INPUT  11
 #define FIELD_OUTPUT 12
 
-/* How many frames deeper than its value's a message is; 0: the value itself, or no value is open. */
+/* How many frames deeper than its value a message is; 0: the value itself, or none is open. */
 static uint32_t depth_in_value(const struct gb_onnx_walk *w) {
     return w->port.frame == 0 ? 0 : w->depth - w->port.frame;
 }

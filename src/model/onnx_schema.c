@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The messages of an ONNX file that we look into, and every field of theirs. A field that is not in
- * the table is skipped, as the engine skips it; one that is there with another wire type is an error.
+ * the table is skipped, as the engine skips it; one with another wire type is an error.
  */
 #include "model/onnx_internal.h"
 

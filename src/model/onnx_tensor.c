@@ -305,8 +305,9 @@ bool gb_onnx_tensor_end(struct gb_onnx_walk *w, struct gb_onnx_frame *f, const c
     char label[GB_ONNX_QUOTE_BYTES + 32];
     snprintf(label, sizeof label, "the %s %s", what, gb_onnx_quote(w, t->name, quoted));
     if (!gb_onnx_type_known(t->type)) {
-        return gb_onnx_invalid(w, f->start, "%s has the element type %d, which ONNX does not define",
-                               label, t->type);
+        return gb_onnx_invalid(w, f->start,
+                               "%s has the element type %d, which ONNX does not define", label,
+                               t->type);
     }
     uint64_t count = 0;
     if (!count_elements(w, f, label, &count) || !check_data(w, f, label, count)) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One pass over the bytes of an ONNX file: a loop and a stack of frames, no recursion. Checks what
- * holds for every message (lengths, wire types, fields that appear once, names, depth, the size when
- * decoded) and hands what is left to onnx_check.c.
+ * holds for every message (lengths, wire types, fields that appear once, names, depth, the size
+ * when decoded) and hands what is left to onnx_check.c.
  */
 #include "model/onnx_internal.h"
 
@@ -17,7 +17,7 @@
 
 #define DAMAGED_HINT                                                                               \
     "The file is damaged or was not written by an ONNX exporter: copy or export it again."
-#define SPLIT_HINT "Export the model again; if it is real, it is too deeply nested to be loaded here."
+#define SPLIT_HINT "Export the model again with less nesting."
 
 const char *gb_onnx_quote(const struct gb_onnx_walk *w, struct gb_onnx_text t,
                           char text[GB_ONNX_QUOTE_BYTES]) {
@@ -148,7 +148,8 @@ static bool push(struct gb_onnx_walk *w, const struct gb_onnx_field *field,
                               "the model has messages nested more than %u deep", GB_ONNX_DEPTH_MAX);
     }
     if (field->sub == GB_ONNX_GRAPH && ++w->graph_depth > GB_ONNX_GRAPH_DEPTH_MAX + 1) {
-        return gb_onnx_refuse(w, v->off, SPLIT_HINT, "the model has graphs nested more than %u deep",
+        return gb_onnx_refuse(w, v->off, SPLIT_HINT,
+                              "the model has graphs nested more than %u deep",
                               GB_ONNX_GRAPH_DEPTH_MAX);
     }
     struct gb_onnx_frame *f = &w->stack[w->depth++];

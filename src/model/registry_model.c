@@ -134,6 +134,9 @@ bool gb_model_add_finding(struct gb_model *m, const char *text, struct gb_error 
 
 void gb_model_hide_path(struct gb_error **err) {
     struct gb_error *old = *err;
+    if (old->code == GB_INTERNAL) { /* memory ran out: no path in it */
+        return;
+    }
     *err = NULL;
     gb_error_set(err, old->code, old->sys_errno, old->where, "its file cannot be read%s%s",
                  old->sys_errno ? ": " : "", old->sys_errno ? strerrordesc_np(old->sys_errno) : "");

@@ -19,7 +19,7 @@
 #define LINE_BYTES_MAX ((size_t)8192)
 #define FINDING_BYTES_MAX ((size_t)512)
 
-/* Reads the file again and starts the process. False: the model cannot be started, for that reason. */
+/* Reads the file again and starts the process. */
 static bool start(struct gb_registry *r, struct gb_model *m, struct gb_error **err) {
     GB_CLEANUP(gb_free_cleanup) uint8_t *bytes = NULL;
     size_t len = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * <stem>.toml beside a model: what the operator says about it. An unknown key is an error, so that a
- * typing mistake never silently drops a digest or a limit. What is known and not built yet is refused
- * as `unsupported` unless its value asks for what we do anyway.
+ * <stem>.toml beside a model: what the operator says about it. An unknown key is an error, so that
+ * a typing mistake never silently drops a digest or a limit. What is known and not built yet is
+ * refused as `unsupported`, unless its value asks for what we do anyway.
  */
 #include "base/alloc.h"
 #include "base/num.h"

@@ -165,7 +165,8 @@ bool gb_toml_bool(const struct gb_toml_value *v, bool *ret_bool, struct gb_error
 
 bool gb_toml_duration(const struct gb_toml_value *v, uint64_t *ret_us, struct gb_error **err) {
     if (v->kind != GB_TOML_STRING || !gb_duration_parse(v->text, ret_us, NULL)) {
-        return gb_toml_fail(v, err, "\"%.*s\" takes a duration such as \"500us\", \"20ms\", \"30s\"",
+        return gb_toml_fail(v, err,
+                            "\"%.*s\" takes a duration such as \"500us\", \"20ms\", \"30s\"",
                             GB_SPAN_ARG(v->path));
     }
     return true;

@@ -25,7 +25,7 @@ struct gb_toml_value {
     int64_t integer;     /* GB_TOML_INTEGER, GB_TOML_BOOL */
     double number;       /* GB_TOML_FLOAT */
 };
-/* Called for every value, parents before children. Returning false (with *err set) ends the walk. */
+/* Called for every value, parents first. Returning false (with *err set) ends the walk. */
 typedef bool gb_toml_fn(void *user, const struct gb_toml_value *value, struct gb_error **err);
 
 /* file is for messages. */

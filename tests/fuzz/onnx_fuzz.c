@@ -66,7 +66,8 @@ int main(int argc, char **argv) {
         }
         LLVMFuzzerTestOneInput(bytes, len);
         bool ok = gb_onnx_check(gb_span_make(bytes, len), &summary, &err);
-        printf("%s\t%s\t%s\n", argv[i], ok ? "ok" : gb_code_text(err->code), ok ? "" : err->message);
+        printf("%s\t%s\t%s\n", argv[i], ok ? "ok" : gb_code_text(err->code),
+               ok ? "" : err->message);
         gb_error_clear(&err);
         gb_free(bytes);
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The ONNX validator: what it must accept, what it must refuse and how, and that no damage to a real
- * file makes it crash. Models are real files, the seeds of the fuzz target, and bytes made here. */
+/* The ONNX validator: what it must accept, what it must refuse and how, and that no damage to a
+ * real file makes it crash. Real files, seeds of the fuzz target, and bytes made here. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -206,7 +206,7 @@ static void each_hostile_seed_is_refused_for_its_own_reason(void **state) {
         {"external_plain", GB_MODEL_REJECTED, "takes its data from outside: \"plain.bin\""},
         {"external_in_branch", GB_MODEL_REJECTED, "takes its data from outside"},
         {"sparse_constant", GB_MODEL_REJECTED, "sparse tensor"},
-        {"function", GB_MODEL_REJECTED, "domain \"our.functions\""},
+        {"function", GB_MODEL_REJECTED, "defines functions of its own"},
         {"ep_context", GB_MODEL_REJECTED, "compiled for one engine"},
         {"custom_domain", GB_MODEL_REJECTED, "\"Steal\" is of the domain \"com.example\""},
         {"fold_expand", GB_MODEL_REJECTED, "\"Expand\" makes the constant"},
@@ -451,7 +451,8 @@ static void tensor_data_must_fit_type_and_shape(void **state) {
     (void)state;
     add_weight(1, 0, 9, "", 0); /* nothing needs no data */
     accepts(&whole);
-    add_weight(7, 3, 7, "\x01\x02\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 12); /* packed, with -1 */
+    /* Packed, with -1. */
+    add_weight(7, 3, 7, "\x01\x02\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 12);
     accepts(&whole);
     assert_int_equal(summary.initializer_bytes, 24);
     add_weight(22, 3, 5, "\x01\x02", 2); /* i4: two in one number */

@@ -26,14 +26,15 @@
 /* ---- a directory of its own for each test ---- */
 
 struct place {
-    char dir[64];
+    char dir[256];
     struct gb_registry_options options;
     struct gb_registry *registry;
 };
 
 static int set_up(void **state) {
     struct place *p = calloc(1, sizeof *p);
-    snprintf(p->dir, sizeof p->dir, "/tmp/glovebox-registry-XXXXXX");
+    const char *base = getenv("TMPDIR");
+    snprintf(p->dir, sizeof p->dir, "%s/glovebox-registry-XXXXXX", base ? base : P_tmpdir);
     assert_non_null(mkdtemp(p->dir));
     p->options = gb_registry_options_default();
     p->options.jail = GB_JAIL_BEST_EFFORT;
