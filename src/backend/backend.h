@@ -38,7 +38,7 @@ struct gb_backend {
     uint32_t version; /* GB_BACKEND_VERSION */
     const char *name; /* what --engine says */
 
-    /* GB_BACKEND_MISSING when there is no such library, GB_BACKEND_INCOMPATIBLE when it is another. */
+    /* GB_BACKEND_MISSING: there is no such library; GB_BACKEND_INCOMPATIBLE: it is another. */
     struct gb_engine *(*engine_open)(const char *lib_path, struct gb_error **err);
     bool (*engine_start)(struct gb_engine *engine, struct gb_error **err);
     void (*engine_close)(struct gb_engine *engine);
@@ -53,8 +53,8 @@ struct gb_backend {
                                            uint32_t *ret_len);
 
     struct gb_run *(*run_new)(struct gb_session *session, struct gb_error **err);
-    /* One tensor per port, in order; the caller checked types, ranks and bytes. An output with a ptr
-     * whose bytes and dims come true is written there. On success every output's rank, dims and
+    /* One tensor per port, in order; the caller checked types, ranks and bytes. An output with a
+     * ptr whose bytes and dims come true is written there. On success every output's rank, dims and
      * bytes are what came out, and *ret_kept says that some are kept in the run because they have
      * no place yet. Cancelled: GB_CANCELLED. A port of GB_TYPE_OTHER takes no part. */
     bool (*run_go)(struct gb_run *run, const struct gb_backend_tensor *inputs,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the host believes of a worker's answer, and what either side believes of a slab. The callers
- * pass private copies: nothing here may be called on shared memory, except gb_slab_check, which runs
- * in the worker, who trusts the host.
+ * pass private copies: nothing here may be called on shared memory, except gb_slab_check, which
+ * runs in the worker, who trusts the host.
  *
  * Threads: any. Errors: GB_BACKEND_FAILED for anything a sane worker would not say; the caller then
  * kills it.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The control channel: one message is one packet, so there is no framing to get wrong. A packet that
- * is too short, too long, of another version or of an unknown type is refused as a whole, and what
- * was received has terminated texts.
+ * The control channel: one message is one packet, so there is no framing to get wrong. A packet
+ * that is too short, too long, of another version or of an unknown type is refused as a whole, and
+ * what was received has terminated texts.
  *
  * Threads: one sender and one receiver per descriptor at a time. Ownership: a descriptor to pass is
  * borrowed; one received belongs to the caller.

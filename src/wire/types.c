@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Element types and tensor sizes: the only place that says how many bytes a shape takes, used by the
- * host before it reserves memory and by the worker before it believes a job.
+ * Element types and tensor sizes: the only place that says how many bytes a shape takes, used by
+ * the host before it reserves memory and by the worker before it believes a job.
  * Threads: any. Errors: false on overflow; nothing is allocated.
  */
 #include "base/num.h"

@@ -2,8 +2,8 @@
 /*
  * The protocol between the host and one glovebox-worker.
  *
- * Three paths: a SOCK_SEQPACKET control channel (load, cancel, self-test); a slab (sealed memfd that
- * holds job blocks and tensors); and one ring pair inside the slab with an eventfd doorbell each.
+ * Three paths: a SOCK_SEQPACKET control channel (load, cancel, self-test); a slab (sealed memfd
+ * that holds job blocks and tensors); and one ring pair inside the slab, an eventfd doorbell each.
  * A small inference costs two wake-ups: submit doorbell, completion doorbell.
  *
  * Trust: the worker is hostile. The host keeps every length, offset and state of its own; what it
@@ -57,8 +57,8 @@ const char *gb_type_text(enum gb_type type);  /* "f32"; "other" */
 /* Bytes of a tensor; false on overflow or an unknown type. rank 0 is a scalar. */
 bool gb_tensor_bytes(enum gb_type type, const uint64_t *dims, size_t rank, uint64_t *ret_bytes);
 
-/* One input or output of a model. A dimension is >= 0, or -1 where it is free; a free one may have a
- * symbol ("batch"), and equal symbols have equal sizes within one inference. */
+/* One input or output of a model. A dimension is >= 0, or -1 where it is free; a free one may have
+ * a symbol ("batch"), and equal symbols have equal sizes within one inference. */
 struct gb_port {
     uint32_t type; /* enum gb_type */
     uint32_t rank;
@@ -224,11 +224,11 @@ static inline size_t gb_wire_job_bytes(uint32_t inputs, uint32_t outputs) {
            ((size_t)inputs + (size_t)outputs) * sizeof(struct gb_wire_tensor);
 }
 
-/* Every submission is answered by exactly one completion, FETCH and FORGET too, so the host keeps at
- * most GB_WIRE_RING_SLOTS of them unanswered. RUN ends in OK (all outputs are in their blocks; their
- * dims, rank and bytes are in the job block), NEED_SPACE, FAILED or CANCELLED. FETCH ends in OK or
- * FAILED and drops what was kept, whichever it is. FORGET ends in OK, also when nothing was kept. A
- * cancelled job's NEED_SPACE must still be answered by FETCH or FORGET.
+/* Every submission is answered by exactly one completion, FETCH and FORGET too, so the host keeps
+ * at most GB_WIRE_RING_SLOTS of them unanswered. RUN ends in OK (all outputs are in their blocks;
+ * their dims, rank and bytes are in the job block), NEED_SPACE, FAILED or CANCELLED. FETCH ends in
+ * OK or FAILED and drops what was kept, whichever it is. FORGET ends in OK, also when nothing was
+ * kept. A NEED_SPACE must be answered by FETCH or FORGET, also when nobody wants it any more.
  * For FETCH the host writes offset and bytes of every output into the same job block first.
  *
  * Push and pop by either side; the caller holds that side's lock. A ring is full or empty when they

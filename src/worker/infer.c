@@ -2,10 +2,10 @@
 /*
  * An inference thread: takes submissions, runs the engine on tensors in the slab, answers.
  *
- * After a job a thread spins for a moment before it sleeps, where there are cores for it and where it
- * has lately paid; while it does, the host need not ring. Two rules keep wake-ups from being lost:
- * who stops spinning looks at the ring again, and who takes a job while more are waiting and others
- * sleep rings for them.
+ * After a job a thread spins for a moment before it sleeps, where there are cores for it and where
+ * it has lately paid; while it does, the host need not ring. Two rules keep wake-ups from being
+ * lost: who stops spinning looks at the ring again, and who takes a job while more are waiting and
+ * others sleep rings for them.
  * Every job ends in exactly one completion. Its block is copied before it is looked at. Errors go
  * into the block as code and text.
  */
@@ -283,7 +283,7 @@ static void pause_core(void) {
 #endif
 }
 
-/* True when a submission came. One thread spins at a time: two would only fight for the same job. */
+/* True when a submission came. One thread spins at a time: two would fight for the same job. */
 static bool spin(struct infer *in) {
     struct gb_serve *s = in->serve;
     if (!s->may_spin) {

@@ -17,7 +17,7 @@
 
 #include "base/num.h"
 
-/* Four standing descriptors, three of /dev/null, the model's, and what the engine opens to start. */
+/* Four standing descriptors, three of /dev/null, the model's, and what the engine's start opens. */
 #define NOFILE_MAX 64
 
 static bool errno_fail(struct gb_error **err, const char *what) {

@@ -4,7 +4,7 @@
  * taken. A cancel names a job that waits in the ring, runs, or is over; all three are told apart
  * under one lock, so a cancel is never lost and never remembered for a job that is over.
  *
- * Threads: any; jobs_lock. Limits: GB_JOBS_MAX entries; cancelled ids are at most what the ring holds.
+ * Threads: any; jobs_lock. Limits: GB_JOBS_MAX entries; as many cancelled ids as the ring holds.
  */
 #include "worker/serve.h"
 

@@ -46,7 +46,10 @@ static bool map_model(struct gb_serve *s, struct gb_span *ret_bytes, struct gb_e
         return gb_fail(err, GB_INTERNAL, "the model's bytes are not sealed");
     }
     off_t end = lseek(s->model_fd, 0, SEEK_END);
-    if (end <= 0 || (uint64_t)end != s->load.model_bytes) {
+    if (end == 0) {
+        return gb_fail(err, GB_MODEL_INVALID, "the model is empty");
+    }
+    if (end < 0 || (uint64_t)end != s->load.model_bytes) {
         return gb_fail(err, GB_INTERNAL, "the model has %lld bytes instead of %llu",
                        (long long)end, (unsigned long long)s->load.model_bytes);
     }

@@ -5,8 +5,8 @@
  *
  *   glovebox-worker --engine NAME --lib PATH --jail strict|best-effort --as-bytes N
  *                   [--die-with-parent]
- * --die-with-parent is for hosts whose spawning thread lasts as long as they do: the kernel ties the
- * signal to that thread. Without it the closed control channel ends the worker, as it always does.
+ * --die-with-parent is for hosts whose spawning thread lasts as long as they do: the kernel ties
+ * the signal to that thread. Without it the closed control channel ends the worker, as always.
  *
  * Exit status: 0 the host went away, 1 refused (GB_MSG_FAILED says why), 2 wrong use, 3 protocol.
  */
@@ -113,6 +113,16 @@ static void close_others(void) {
     }
 }
 
+/* When memory runs out the kernel should take a worker, which can be started again, and not the
+ * host. Best effort: not every system has the file. */
+static void volunteer_for_oom(void) {
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        (void)!write(fd, "500", 3);
+        close(fd);
+    }
+}
+
 /* Whatever the host's terminal, environment, masks and limits were. */
 static bool make_plain(struct gb_error **err) {
     int null = open("/dev/null", O_RDWR);
@@ -122,6 +132,7 @@ static bool make_plain(struct gb_error **err) {
         }
     }
     close_others();
+    volunteer_for_oom();
     int flags = fcntl(GB_WIRE_FD_CONTROL, F_GETFL);
     if (flags < 0 || fcntl(GB_WIRE_FD_CONTROL, F_SETFL, flags & ~O_NONBLOCK) != 0) {
         return gb_fail_errno(err, GB_IO, errno, "the control channel is not usable");

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The jail tried from inside: each forbidden thing is done by its system call, and only "permission
- * denied" (or, for clone3, "no such call") counts as refused. Each is chosen so that it does no harm
- * where it succeeds: a program that is not there, signal 0, an empty file of our own.
+ * denied" (or, for clone3, "no such call") counts as refused. Each is chosen so that it does no
+ * harm where it succeeds: a program that is not there, signal 0, a file without a name.
  *
- * Threads: any; the filters hold for all. What a thread may still do is shown by the worker working.
+ * Threads: any; the filters hold for all.
  */
 #include <dlfcn.h>
 #include <errno.h>

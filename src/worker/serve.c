@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The control thread. It only listens: loading and inference have threads of their own, so the end of
- * the host is seen within microseconds whatever the engine does, and ends the process.
+ * The control thread. It only listens: loading and inference have threads of their own, so the end
+ * of the host is seen within microseconds whatever the engine does, and ends the process.
  */
 #include "worker/serve.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the worker's threads share: the control thread (main) receives and never computes, so that a
- * cancel is heard and the host's end is seen at once; one thread loads the model and then becomes the
- * first of `threads` inference threads.
+ * cancel is heard and the host's end is seen at once; one thread loads the model and then becomes
+ * the first of `threads` inference threads.
  *
  * Locks, never nested: jobs_lock (the consumer's side of the submission ring, the table of jobs),
  * complete_lock (the producer's side of the completion ring), send_lock (the control channel).
@@ -72,8 +72,8 @@ enum gb_take gb_jobs_take(struct gb_serve *s, struct gb_submission *ret_s);
 void gb_jobs_cancel(struct gb_serve *s, uint64_t job_id);
 /* Gives a job its run. False: cancelled meanwhile. */
 bool gb_jobs_attach(struct gb_serve *s, uint64_t job_id, struct gb_run *run);
-/* The engine is done. keep: the run stays in the table unless the job was cancelled. Returns whether
- * it was; the caller frees the run unless it is kept. */
+/* The engine is done. keep: the run stays in the table unless the job was cancelled. Returns
+ * whether it was; the caller frees the run unless it is kept. */
 bool gb_jobs_finish(struct gb_serve *s, uint64_t job_id, bool keep);
 /* Takes a kept run out of the table; NULL when there is none. */
 struct gb_run *gb_jobs_take_kept(struct gb_serve *s, uint64_t job_id);

@@ -7,8 +7,8 @@
  *        bad_shape|bad_control|flood|load_fail|load_hang|load_crash
  *   inputs=1 outputs=1 dim=3 (0: free, and outputs need space)   all f32[dim]
  *   run_ms=0 late_ms=20 load_ms=0
- * Every output is a copy of the first input. A run whose first number is zero behaves well and takes
- * no time whatever the model says, so warm-ups pass and each job of a test can choose.
+ * Every output is a copy of the first input. A run whose first number is zero behaves well and
+ * takes no time whatever the model says, so warm-ups pass and each job of a test can choose.
  */
 #include <errno.h>
 #include <pthread.h>
