@@ -161,7 +161,7 @@ static bool end_opset(struct gb_onnx_walk *w, const struct gb_onnx_frame *f) {
     for (uint32_t i = 0; i < w->opsets; i++) {
         if (gb_span_eq(gb_onnx_span(w, w->domains[i]), gb_onnx_span(w, domain))) {
             return gb_onnx_invalid(w, f->start, "the model imports the operator set of %s twice",
-                                   gb_onnx_quote(w, domain, quoted));
+                                   standard ? "\"ai.onnx\"" : gb_onnx_quote(w, domain, quoted));
         }
     }
     if (w->opsets == GB_ONNX_DOMAINS_MAX) {
@@ -173,14 +173,15 @@ static bool end_opset(struct gb_onnx_walk *w, const struct gb_onnx_frame *f) {
     int64_t max = standard ? GB_ONNX_OPSET_MAX : ml ? GB_ONNX_ML_OPSET_MAX : INT64_MAX;
     char hint[128];
     snprintf(hint, sizeof hint, OPSET_HINT, (int)(max == INT64_MAX ? 1 : max));
+    const char *shown = standard ? "\"ai.onnx\"" : gb_onnx_quote(w, domain, quoted);
     if (version > max) {
         return gb_onnx_refuse(w, f->start, hint,
                               "operator set %" PRId64 " of %s is newer than the engine's %" PRId64,
-                              version, gb_onnx_quote(w, domain, quoted), max);
+                              version, shown, max);
     }
     if (version < 1) {
         return gb_onnx_refuse(w, f->start, hint, "operator set %" PRId64 " of %s does not exist",
-                              version, gb_onnx_quote(w, domain, quoted));
+                              version, shown);
     }
     if (standard) {
         w->summary->opset = version;
