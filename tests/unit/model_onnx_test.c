@@ -216,7 +216,7 @@ static void each_hostile_seed_is_refused_for_its_own_reason(void **state) {
         {"floats_too_few", GB_MODEL_INVALID, "\"w\" has 7 values where f32 [8] needs 8"},
         {"raw_and_floats", GB_MODEL_INVALID, "has its data twice"},
         {"input_dims_negative", GB_MODEL_INVALID, "a dimension is negative: -3"},
-        {"opset_999", GB_MODEL_REJECTED, "operator set 999 of \"ai.onnx\" is newer than the engine's 26"},
+        {"opset_999", GB_MODEL_REJECTED, "set 999 of \"ai.onnx\" is newer than the engine's 26"},
         {"graph_twice", GB_MODEL_INVALID, "has the field graph twice"},
         {"name_control_bytes", GB_MODEL_REJECTED, "has control characters"},
         {"dims_overflow_wraps", GB_MODEL_INVALID, "no memory can hold"},
