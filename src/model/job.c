@@ -288,7 +288,7 @@ struct gb_error *gb_job_error(const struct gb_job *job) {
 
 bool gb_job_output(const struct gb_job *job, size_t index, struct gb_job_output *ret_output) {
     if (atomic_load_explicit(&job->state, memory_order_acquire) != GB_JOB_DONE ||
-        index >= job->outputs_len || !job->outputs[index].mem) {
+        index >= job->outputs_len || job->worker->outputs[index].type == GB_TYPE_OTHER) {
         return false;
     }
     const struct gb_job_tensor *t = &job->outputs[index];

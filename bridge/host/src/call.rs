@@ -15,8 +15,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Instant;
 
 use tokio::runtime::Handle;
-use wasmtime::component::WasmStr;
-use wasmtime::{AsContext, Error, Result, Store, StoreContextMut, UpdateDeadline};
+use wasmtime::{Error, Result, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::p1::WasiP1Ctx;
 
 use crate::fail::{AnswerTooLong, Fail, FailureKind, Stopped};
@@ -218,15 +217,16 @@ async fn run(plan: Plan) -> Outcome {
             async {
                 let instance = pre.instantiate_async(&mut store).await?;
                 ready();
-                type Answer = (Result<WasmStr, WasmStr>,);
+                // Copied while it is lifted: post-return, which follows, frees it in the guest.
+                type Answer = (Result<String, String>,);
                 let run = instance.get_typed_func::<(&str,), Answer>(&mut store, run)?;
                 let (answer,) = run
                     .call_async(&mut store, (&argument,))
                     .await
                     .map_err(|e| answer_error(e, answer_bytes_max))?;
                 Ok(match answer {
-                    Ok(text) => Done::Ok(answer_text(&store, &text, answer_bytes_max)?),
-                    Err(text) => Done::Err(answer_text(&store, &text, answer_bytes_max)?),
+                    Ok(text) => Done::Ok(answer_text(text, answer_bytes_max)?),
+                    Err(text) => Done::Err(answer_text(text, answer_bytes_max)?),
                 })
             }
             .await
@@ -298,15 +298,12 @@ fn answer_error(error: Error, bytes_max: u64) -> Error {
     error
 }
 
-/// Copies the answer out of the guest; the length is checked before anything is copied.
-fn answer_text(store: &Store<Ctx>, text: &WasmStr, bytes_max: u64) -> Result<String> {
-    // Borrowed where the guest's encoding is UTF-8. Other encodings are decoded here; what they may
-    // cost is bounded by the host-call bytes that lifting already charged.
-    let text = text.to_str(store.as_context())?;
+/// What lifting may copy is bounded by the host-call bytes, which it charges first.
+fn answer_text(text: String, bytes_max: u64) -> Result<String> {
     if text.len() as u64 > bytes_max {
         return Err(AnswerTooLong { bytes_max }.into());
     }
-    Ok(text.into_owned())
+    Ok(text)
 }
 
 fn outcome(done: Result<Done>, command: bool, otherwise: FailureKind) -> Outcome {
