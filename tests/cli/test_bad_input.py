@@ -300,7 +300,8 @@ def test_two_models_of_one_stem(tmp_path):
 
 
 def test_one_name_given_twice():
-    out = gb.run(*gb.model("relu3"), *gb.model("relu3"), gb.GUESTS / "echo.wasm")
+    again = f"relu3={gb.TEST_MODELS}/relu3.onnx"
+    out = gb.run(*gb.model("relu3"), "--model", again, gb.GUESTS / "echo.wasm")
     refused(out, "model-duplicate")
 
 

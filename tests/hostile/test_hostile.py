@@ -6,6 +6,7 @@ Header lines of a guest:
   ;; code: CODE        what it must end with; ok for a guest that only looks
   ;; options: …        of `glovebox run`
   ;; argument: TEXT    for agents
+  ;; answer: TEXT      what an agent must answer
   ;; cause: CODE       the first cause of the error
   ;; exit: N           exit status, where it is not the code's own
   ;; guest-exit: N     the guest's own status; absent: null (ok commands: 0)
@@ -54,6 +55,8 @@ def test_ends_with_its_code_in_time(path):
     assert out.code == header.code, repr(out)
     assert out.status == header.exit_status, repr(out)
     check_time(out, header, gb.slack_s)
+    if "answer" in header.fields:
+        assert out.json["result"] == header.fields["answer"], repr(out)
     if header.cause:
         assert out.error["cause"]["code"] == header.cause, repr(out)
     if "guest-exit" in header.fields:

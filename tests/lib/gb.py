@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts the program under test and reads what it says."""
+import atexit
 import base64
+import functools
 import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -150,18 +154,13 @@ def counts(out):
     return {**repeat["codes"], **({"ok": repeat["ok"]} if repeat["ok"] else {})}
 
 
-_statuses = None
-
-
+@functools.lru_cache(maxsize=None)
 def exit_statuses():
     """Code text → exit status, read from the one table."""
-    global _statuses
-    if _statuses is None:
-        table = (ROOT / "src" / "base" / "errors.def").read_text()
-        rows = re.findall(r'^GB_ERROR\(\w+, "([a-z-]+)", \d+, (\d+),', table, re.M)
-        _statuses = {code: int(status) for code, status in rows}
-        assert len(_statuses) > 50
-    return _statuses
+    table = (ROOT / "src" / "base" / "errors.def").read_text()
+    rows = re.findall(r'^GB_ERROR\(\w+, "([a-z-]+)", \d+, (\d+),', table, re.M)
+    assert len(rows) > 50
+    return {code: int(status) for code, status in rows}
 
 
 def chain(error):
@@ -188,9 +187,16 @@ def stdout_of(value):
     return value["stdout"].encode()
 
 
+@functools.lru_cache(maxsize=None)
+def no_models():
+    folder = tempfile.mkdtemp(prefix="no-models-")
+    atexit.register(shutil.rmtree, folder)
+    return folder
+
+
 def model(*names, directory=None):
-    """Options that give a run just these models, and no directory."""
-    options = []
+    """Options that give a run just these models, and no directory (there is one by default)."""
+    options = ["--models", no_models()]
     for name in names:
         folder = directory or (MODELS if name == "digits" else TEST_MODELS)
         options += ["--model", f"{name}={folder / name}.onnx"]
