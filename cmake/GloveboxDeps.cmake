@@ -7,7 +7,8 @@ find_package(OpenSSL 3.0 REQUIRED COMPONENTS Crypto)
 find_path(SECCOMP_INCLUDE_DIR seccomp.h REQUIRED)
 find_library(SECCOMP_LIBRARY seccomp REQUIRED)
 
-foreach(file yyjson/yyjson.c yyjson/yyjson.h ort/include/onnxruntime_c_api.h ort/lib/libonnxruntime.so.1)
+foreach(file yyjson/yyjson.c yyjson/yyjson.h ort/include/onnxruntime_c_api.h
+        ort/lib/libonnxruntime.so.1)
     if(NOT EXISTS "${GLOVEBOX_DEPS_DIR}/${file}")
         message(FATAL_ERROR "${GLOVEBOX_DEPS_DIR}/${file} is missing: run tools/setup.sh first")
     endif()

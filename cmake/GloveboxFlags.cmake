@@ -73,7 +73,7 @@ add_library(gb_worker_flags INTERFACE)
 target_link_libraries(gb_worker_flags INTERFACE gb_common gb_warnings gb_hardening)
 
 # The bridge is a large archive: lld links it several times faster than the default linker.
-find_program(GLOVEBOX_LLD NAMES ld.lld ld.lld-14)
+find_program(GLOVEBOX_LLD NAMES ld.lld)
 function(gb_link_hardened target)
     if(GLOVEBOX_LLD)
         target_link_options(${target} PRIVATE -fuse-ld=lld)

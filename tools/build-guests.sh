@@ -29,8 +29,12 @@ component_ld=$(gb_find_component_ld) || {
     exit 1
 }
 
-key=$({ cat tools/build-guests.sh; find guests -type f | LC_ALL=C sort | xargs cat; "$component_ld" --version; } |
-    sha256sum | cut -d' ' -f1)
+inputs() {
+    cat tools/build-guests.sh
+    find guests -type f | LC_ALL=C sort | xargs cat
+    "$component_ld" --version
+}
+key=$(inputs | sha256sum | cut -d' ' -f1)
 if [ -f "$out/stamp" ] && [ "$(cat "$out/stamp")" = "$key" ]; then exit 0; fi
 mkdir -p "$objects"
 rm -f "$out/stamp" "$out"/*.wasm "$objects"/*.o
@@ -39,8 +43,9 @@ compile() { # OBJECT SOURCE [FLAG...]
     object=$1
     source=$2
     shift 2
-    clang-14 --target=wasm32-wasi -isystem /usr/include/wasm32-wasi -std=gnu17 -O2 -Iguests/common \
-        -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 -Werror \
+    clang-14 --target=wasm32-wasi -isystem /usr/include/wasm32-wasi -std=gnu17 -O2 \
+        -Iguests/common -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
+        -Wformat=2 -Werror \
         "$@" -c "$source" -o "$objects/$object.o"
 }
 
@@ -61,7 +66,7 @@ agent() {
 library() { # BINDINGS SOURCE...
     bindings=$1
     shift
-    compile "bindings-$bindings" "guests/bindings/$bindings/agent.c" "-Iguests/bindings/$bindings" -w
+    compile "bindings-$bindings" "guests/bindings/$bindings/agent.c" -w
     members=
     for f in "$@"; do
         compile "$f-$bindings" "guests/common/$f.c" "-Iguests/bindings/$bindings"

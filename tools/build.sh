@@ -18,7 +18,7 @@ if [ ! -f "build/$preset/build.ninja" ] || [ $# -gt 0 ]; then
     fi
 fi
 if [ ! -f build/bridge/release/libglovebox_bridge_host.a ]; then
-    echo "build: $preset; the Rust bridge is compiled first, which takes 5 to 10 minutes on two cores"
+    echo "build: $preset (with the Rust bridge: 5 to 10 minutes on two cores)"
 else
     echo "build: $preset"
 fi

@@ -2,7 +2,8 @@
 #
 # Sourced by our scripts, with GLOVEBOX_ROOT set: where tools may lie that are not on PATH yet.
 # shellcheck shell=sh
-for gb_dir in /usr/local/go/bin "${CARGO_HOME:-$HOME/.cargo}/bin" "$GLOVEBOX_ROOT/build/tools/bin"; do
+for gb_dir in /usr/local/go/bin "${CARGO_HOME:-$HOME/.cargo}/bin" \
+    "$GLOVEBOX_ROOT/build/tools/bin"; do
     case ":$PATH:" in
     *":$gb_dir:"*) ;;
     *) if [ -d "$gb_dir" ]; then PATH="$PATH:$gb_dir"; fi ;;

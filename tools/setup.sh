@@ -4,7 +4,7 @@
 # Brings a fresh Debian 12 to the point where Glovebox can be built: system packages, Rust, Python
 # packages, and native libraries by checksum. Plain sh, because such a machine has nothing else.
 # Each step says what it does and how long it takes, and is skipped when its result is current
-# (build/stamps holds a hash of what it was made from): a second run is instant and needs no network.
+# (build/stamps holds a hash of what it was made from): a second run is instant, without network.
 set -eu
 
 GLOVEBOX_ROOT=$(cd "$(dirname "$0")/.." && pwd)
@@ -16,8 +16,9 @@ stamps=$build/stamps
 log=$build/setup.log
 mkdir -p "$stamps" "$deps"
 
-apt_packages="ca-certificates make cmake ninja-build gcc libc6-dev pkg-config clang-14 lld-14 llvm-14
-wasi-libc libclang-rt-14-dev libclang-rt-14-dev-wasm32 libseccomp-dev libssl-dev libcmocka-dev
+apt_packages="ca-certificates make cmake ninja-build gcc libc6-dev pkg-config clang-14 lld
+lld-14 llvm-14 wasi-libc libclang-rt-14-dev libclang-rt-14-dev-wasm32
+libseccomp-dev libssl-dev libcmocka-dev
 python3 python3-venv strace procps clang-format-14"
 rust_minimum=1.95
 component_ld_version=0.5.21
@@ -55,7 +56,8 @@ as_root() {
 }
 
 can_be_root() {
-    [ "$(id -u)" -eq 0 ] || { command -v sudo >/dev/null 2>&1 && { sudo -n true 2>/dev/null || [ -t 0 ]; }; }
+    if [ "$(id -u)" -eq 0 ]; then return 0; fi
+    command -v sudo >/dev/null 2>&1 && { sudo -n true 2>/dev/null || [ -t 0 ]; }
 }
 
 # apt_install PACKAGE...: nothing for what is there already.
@@ -69,7 +71,7 @@ apt_install() {
     if [ -z "$missing" ]; then return 0; fi
     if ! can_be_root; then
         die "system packages are missing and this user cannot install them" \
-            "run this as root, then start again: apt-get update && apt-get install -y --no-install-recommends$missing"
+            "run as root: apt-get update && apt-get install -y --no-install-recommends$missing"
     fi
     say "system packages (1 to 5 minutes):$missing"
     if [ "$(id -u)" -ne 0 ] && ! sudo -n true 2>/dev/null; then sudo true; fi
@@ -113,7 +115,8 @@ step_packages() {
     wanted=$apt_packages
     if ! rust_is_new_enough; then
         if command -v rustup >/dev/null 2>&1; then
-            die "Rust $(rust_version) is too old: $rust_minimum or later is needed" "run: rustup update stable"
+            die "Rust $(rust_version) is too old: $rust_minimum or later is needed" \
+                "run: rustup update stable"
         fi
         wanted="$wanted rustc-web cargo-web"
     fi
@@ -130,7 +133,7 @@ step_packages() {
     hash -r
     if ! rust_is_new_enough; then
         die "Rust $rust_minimum or later is needed, found $(rust_version)" \
-            "Debian 12 has it as rustc-web in its security updates: is that archive in the apt sources?"
+            "Debian 12 has it as rustc-web in its security updates: are they in the apt sources?"
     fi
 }
 
@@ -142,21 +145,26 @@ step_component_ld() {
     rm -rf "$build/tools/target"
 }
 
+python_is_right='import sys, venv, ensurepip
+sys.exit(not (3, 11) <= sys.version_info < (3, 14))'
+
 step_python() {
     key=$(cat tools/requirements.txt; echo venv-1)
     if current python "$key" "$build/venv/bin/pytest"; then return 0; fi
     say "Python packages into build/venv (1 minute, 450 MB)"
     python=
     for p in /usr/bin/python3 python3.11 python3.12 python3.13 python3; do
-        if "$p" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
+        if "$p" -c "$python_is_right" 2>/dev/null; then
             python=$p
             break
         fi
     done
-    if [ -z "$python" ]; then die "no Python 3.11 to 3.13 with venv" "on Debian 12: apt-get install python3-venv"; fi
+    if [ -z "$python" ]; then
+        die "no Python 3.11 to 3.13 with venv" "on Debian 12: apt-get install python3-venv"
+    fi
     if [ ! -x "$build/venv/bin/python" ]; then quietly "$python" -m venv "$build/venv"; fi
-    quietly "$build/venv/bin/python" -m pip install --disable-pip-version-check --only-binary=:all: \
-        --require-hashes -r tools/requirements.txt
+    quietly "$build/venv/bin/python" -m pip install --disable-pip-version-check \
+        --only-binary=:all: --require-hashes -r tools/requirements.txt
     done_with python "$key"
 }
 
@@ -225,27 +233,30 @@ step_yyjson() {
     if current yyjson "$key" "$deps/yyjson/yyjson.c" "$deps/yyjson/yyjson.h"; then return 0; fi
     say "yyjson, out of the source package that carries it (seconds)"
     # pip asks the package's build tool for its name and version: maturin, pinned in the venv.
-    PATH=$build/venv/bin:$PATH pip_fetch "$deps/dl-yyjson" "orjson==$orjson_version" "$orjson_sha256" \
-        --no-binary orjson --no-build-isolation
+    PATH=$build/venv/bin:$PATH pip_fetch "$deps/dl-yyjson" "orjson==$orjson_version" \
+        "$orjson_sha256" --no-binary orjson --no-build-isolation
     mkdir -p "$deps/yyjson"
     inside=orjson-$orjson_version/include/yyjson
-    quietly "$build/venv/bin/python" tools/unpack.py "$deps/dl-yyjson/orjson-$orjson_version.tar.gz" \
-        "$deps/yyjson" "$inside/yyjson.c=yyjson.c" "$inside/yyjson.h=yyjson.h"
+    quietly "$build/venv/bin/python" tools/unpack.py \
+        "$deps/dl-yyjson/orjson-$orjson_version.tar.gz" "$deps/yyjson" \
+        "$inside/yyjson.c=yyjson.c" "$inside/yyjson.h=yyjson.h"
     rm -rf "$deps/dl-yyjson"
     done_with yyjson "$key"
 }
 
 step_adapters() {
     key=$(cat tools/pins/adapters/Cargo.lock; echo 1)
-    if current adapters "$key" "$deps/adapters/reactor.wasm" "$deps/adapters/command.wasm"; then return 0; fi
+    if current adapters "$key" "$deps/adapters/reactor.wasm" "$deps/adapters/command.wasm"; then
+        return 0
+    fi
     say "WASI adapters (seconds)"
     rm -rf "$deps/dl-adapters"
     quietly cargo vendor --locked --versioned-dirs --manifest-path tools/pins/adapters/Cargo.toml \
         "$deps/dl-adapters"
     mkdir -p "$deps/adapters"
     for a in command reactor; do
-        cp "$deps"/dl-adapters/wasi-preview1-component-adapter-provider-*/artefacts/wasi_snapshot_preview1.$a.wasm \
-            "$deps/adapters/$a.wasm"
+        find "$deps/dl-adapters" -name "wasi_snapshot_preview1.$a.wasm" \
+            -exec cp {} "$deps/adapters/$a.wasm" \;
     done
     rm -rf "$deps/dl-adapters"
     done_with adapters "$key"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""unpack.py ARCHIVE DIR INSIDE=OUTSIDE...: takes named files, and nothing else, out of a zip or tar."""
+"""unpack.py ARCHIVE DIR INSIDE=OUTSIDE...: takes named files, no others, out of a zip or tar."""
 
 import sys
 import tarfile

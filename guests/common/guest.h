@@ -18,8 +18,8 @@ struct text {
     size_t room;
 };
 
-/* All append; a guest without memory traps. Not printf: in this libc it brings in the whole of stdio,
- * so that an agent that only computes would ask its host for files and clocks. */
+/* All append; a guest without memory traps. Not printf: in this libc it brings in the whole of
+ * stdio, so that an agent that only computes would ask its host for files and clocks. */
 void text_add(struct text *text, const char *chars, size_t len);
 void text_adds(struct text *text, const char *string);
 void text_addu(struct text *text, uint64_t value);

@@ -9,7 +9,7 @@ extern char **environ;
 
 int main(int argc, char **argv) {
     if (argc == 3 && strcmp(argv[1], "exit") == 0) {
-        return atoi(argv[2]);
+        return (int)strtol(argv[2], NULL, 10);
     }
     if (argc == 3 && strcmp(argv[1], "stderr") == 0) {
         fprintf(stderr, "%s\n", argv[2]);
