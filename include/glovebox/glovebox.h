@@ -6,11 +6,11 @@
  * A host holds the models, the ledger and the engines; a program is a compiled guest; a call runs
  * one program once. Not yet a stable ABI.
  *
- * Threads: a host and everything made from it belong to the thread that uses them; use one host per
- * thread, or a lock of your own. Ownership: what a function returns through ret_* or as a pointer is
- * the caller's and has its own free. Strings are UTF-8. Units are in the names.
- * Errors: functions that can fail take `struct gb_error **err` last (NULL: not wanted) and set it if
- * and only if they fail; free it with gb_error_free.
+ * Threads: a host and everything made from it belong to the thread that uses them; use one host
+ * per thread, or a lock of your own. Ownership: what a function returns through ret_* or as a
+ * pointer is the caller's and has its own free. Strings are UTF-8. Units are in the names.
+ * Errors: functions that can fail take `struct gb_error **err` last (NULL: not wanted) and set it
+ * if and only if they fail; free it with gb_error_free.
  */
 #ifndef GLOVEBOX_GLOVEBOX_H
 #define GLOVEBOX_GLOVEBOX_H
@@ -113,7 +113,8 @@ bool gb_guest_is_agent(const struct gb_guest *g);
 /* A component, module or model file described as JSON, as `glovebox inspect --json` prints it. */
 char *gb_host_inspect_json(struct gb_host *h, const char *path,
                            const struct gb_grant_options *grants, struct gb_error **err);
-/* The machine and the libraries, as `glovebox doctor --json` prints it; *ret_ok: all required work. */
+/* The machine and the libraries, as `glovebox doctor --json` prints it; *ret_ok: all that is
+ * required works. */
 char *gb_host_doctor_json(const struct gb_host_options *options, bool *ret_ok,
                           struct gb_error **err);
 char *gb_version_json(struct gb_error **err);
@@ -135,6 +136,17 @@ const char *gb_result_stdout(const struct gb_result *r, size_t *ret_bytes);
 const char *gb_result_stderr(const struct gb_result *r, size_t *ret_bytes);
 void gb_result_usage(const struct gb_result *r, struct gb_usage_report *ret_usage);
 void gb_result_free(struct gb_result *r);
+
+/* What a run ended with, as the JSON object that `glovebox run --json` prints. */
+struct gb_run_report {
+    size_t size;
+    const struct gb_error *error;        /* NULL: ok */
+    const struct gb_result *result;      /* of the call it is about; NULL: none was made */
+    const struct gb_usage_report *usage; /* NULL: nothing was measured */
+    const char *repeat_json;             /* an object, "repeat", instead of the result; or NULL */
+    bool ascii;                          /* escape all that is not ASCII: for terminals */
+};
+char *gb_run_report_json(const struct gb_run_report *report, struct gb_error **err);
 
 typedef void gb_output_fn(void *user, int stream /* 1, 2 */, const char *bytes, size_t len);
 typedef void gb_done_fn(void *user, struct gb_result *result); /* takes the result */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of the command line share. The command line uses the public API only, plus base/
- * for errors and text, and lib/json.h to write JSON.
+ * for errors and text, and yyjson to read what the library wrote.
  *
  * Threads: the main thread does the work; one thread waits for signals (signals.c).
  */
@@ -42,8 +42,8 @@ void gb_out_guest(int fd, const char *bytes, size_t len);
 void gb_out_guest_end(int fd);
 /* True once a write to fd failed; nothing more is written to it. */
 bool gb_out_failed(int fd);
-/* The exit status, given that of the work: a failed stdout turns success into io's. A broken pipe is
- * not reported, anything else is. */
+/* The exit status, given that of the work: a failed stdout turns success into that of io. A broken
+ * pipe is not reported, anything else is. */
 int gb_out_exit_status(int status);
 
 /* ---- errors and results (print.c) ---- */

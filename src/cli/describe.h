@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The frame of the verbs that describe something (models, inspect, doctor, version): options, a JSON
- * text from the library, and either that text or a rendering of it for people.
+ * The frame of the verbs that describe something (models, inspect, doctor, version): options, a
+ * JSON text from the library, and either that text or a rendering of it for people.
  */
 #ifndef GB_CLI_DESCRIBE_H
 #define GB_CLI_DESCRIBE_H
@@ -20,7 +20,7 @@ struct gb_describe_spec {
     const struct gb_verb *verb;
     /* Operands that are wanted: 0 or 1, and what that one is called. */
     const char *operand;
-    /* The JSON text (gb_text_free), or NULL and *err. *ret_status is the exit status, 0 unless set. */
+    /* The JSON text (gb_text_free), or NULL and *err; *ret_status: exit status, 0 unless set. */
     char *(*make)(const struct gb_describe_values *values, const char *operand, int *ret_status,
                   struct gb_error **err);
     /* Appends the text for people. */

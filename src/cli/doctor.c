@@ -46,8 +46,8 @@ static void render(struct gb_buf *out, yyjson_val *root) {
         (void)gb_buf_append_text(out, "\n", NULL);
     }
     bool all = yyjson_get_bool(yyjson_obj_get(root, "ok"));
-    (void)gb_buf_append_text(out, all ? "all that is required works\n" : "something required fails\n",
-                             NULL);
+    const char *verdict = all ? "all that is required works\n" : "something required fails\n";
+    (void)gb_buf_append_text(out, verdict, NULL);
 }
 
 static int doctor_main(const struct gb_verb *verb, int argc, char **argv) {
@@ -59,9 +59,9 @@ const struct gb_verb gb_verb_doctor = {
     .name = "doctor",
     .synopsis = "[OPTIONS]",
     .summary = "check this machine: engines, kernel features, limits, the jail",
-    .about = "Looks for every program and library, asks the kernel for what the jail needs, and lets a\n"
-             "jailed worker try each forbidden thing. Lines begin with ok, warn (works, with less) or\n"
-             "fail (required).",
+    .about = "Looks for every program and library, asks the kernel for what the jail needs, and\n"
+             "lets a jailed worker try each forbidden thing. Lines begin with ok, warn (works,\n"
+             "with less) or fail (required).",
     .notes = "Exit status: 0 when all that is required works, else 104.\n",
     .table = &table,
     .run = doctor_main,

@@ -52,8 +52,9 @@ const struct gb_verb gb_verb_models = {
     .name = "models",
     .synopsis = "[OPTIONS]",
     .summary = "list models: state, digest, inputs, outputs, time of a warm inference",
-    .about = "Loads every model of the registry into a jailed worker, runs each once, and lists them.\n"
-             "A model that is refused is listed as rejected, with the reason; that is no failure.",
+    .about = "Loads every model of the registry into a jailed worker, runs each once, and lists\n"
+             "them. A model that is refused is listed as rejected, with the reason; that is no\n"
+             "failure.",
     .notes = "Exit status: 0, or that of the error; two models of one name are one (104).\n",
     .table = &table,
     .run = models_main,

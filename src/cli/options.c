@@ -131,7 +131,8 @@ static bool unknown_option(const struct gb_option_table *t, const char *arg,
         names[len] = t->options[len].name;
     }
     size_t name_len = strcspn(arg, "=");
-    gb_fail(err, GB_USAGE_ERROR, "unknown option \"%.*s\"", (int)GB_MIN(name_len, (size_t)200), arg);
+    int shown = (int)GB_MIN(name_len, (size_t)200);
+    gb_fail(err, GB_USAGE_ERROR, "unknown option \"%.*s\"", shown, arg);
     GB_CLEANUP(gb_free_cleanup) char *name = gb_strndup(arg, name_len, NULL);
     const char *bare = name ? name + strspn(name, "-") : "";
     const char *near = gb_nearest(bare, names, len);
@@ -210,7 +211,7 @@ bool gb_options_parse(const struct gb_option_table *table, int argc, char **argv
             break;
         }
         if (operand) {
-            operands.items[operands.len++] = argv[i]; /* never ahead of i: argv is packed in place */
+            operands.items[operands.len++] = argv[i]; /* never ahead of i: packed in place */
         } else if (!option_read(table, argc, argv, &i, values, err)) {
             look_for_json(argc - i, argv + i, common);
             return false;
@@ -245,7 +246,8 @@ static bool append_wrapped(struct gb_buf *out, const char *text, size_t column,
             column = HELP_COLUMN;
             first = true;
         }
-        if ((!first && !gb_buf_append_text(out, " ", err)) || !gb_buf_append(out, text, word, err)) {
+        if ((!first && !gb_buf_append_text(out, " ", err)) ||
+            !gb_buf_append(out, text, word, err)) {
             return false;
         }
         column += word + (first ? 0 : 1);

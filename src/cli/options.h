@@ -3,9 +3,9 @@
  * Declarative options: one table per verb. From a row come the parsing, the default, the range
  * check and the lines of --help, so that none can say something else than the others.
  *
- * The values lie in a struct of the verb's, at the row's offset: bool for a flag, const char * for a
- * text, uint64_t for a count, size or duration (microseconds), int for a choice (its index), struct
- * gb_option_list for a list. Texts are borrowed from argv.
+ * The values lie in a struct of the verb's, at the row's offset: bool for a flag, const char * for
+ * a text, uint64_t for a count, size or duration (microseconds), int for a choice (its index),
+ * struct gb_option_list for a list. Texts are borrowed from argv.
  */
 #ifndef GB_CLI_OPTIONS_H
 #define GB_CLI_OPTIONS_H

@@ -237,17 +237,18 @@ const struct gb_verb gb_verb_run = {
     .summary = "run an agent, a command or a module under limits, next to models",
     .about =
         "Runs a WebAssembly component or module (binary or text) in a sandbox. Where it exports\n"
-        "run: func(string) -> result<string, string> it is an agent: its argument is the first ARG\n"
-        "(- reads it from stdin, up to 1 MiB) and its answer goes to stdout; whatever it prints\n"
-        "itself goes to stderr. Else it is a command, with ARG... as its arguments and its own\n"
-        "stdout and stderr. Options come before PROGRAM; what follows it belongs to the guest.",
+        "run: func(string) -> result<string, string> it is an agent: its argument is the first\n"
+        "ARG (- reads it from stdin, up to 1 MiB) and its answer goes to stdout; whatever it\n"
+        "prints itself goes to stderr. Else it is a command, with ARG... as its arguments and its\n"
+        "own stdout and stderr. Options come before PROGRAM; what follows it is the guest's.",
     .notes =
-        "Sizes are whole numbers, of bytes or with KiB, MiB or GiB. Durations are whole numbers with\n"
-        "us, ms, s or m. On a terminal, control bytes of the guest are shown as \\xNN.\n"
+        "Sizes are whole numbers, of bytes or with KiB, MiB or GiB. Durations are whole numbers\n"
+        "with us, ms, s or m. On a terminal, control bytes of the guest are shown as \\xNN.\n"
         "\n"
         "Exit status: 0 success; a command's own status up to 125; 1 the agent answered with an\n"
-        "error; 2 usage; 100 internal, io; 101 the program, its imports or grants; 102 a limit; 103 a\n"
-        "trap; 104 models and engines; 105 overloaded or cancelled; 130 SIGINT; 143 SIGTERM.\n",
+        "error; 2 usage; 100 internal, io; 101 the program, its imports or grants; 102 a limit;\n"
+        "103 a trap; 104 models and engines; 105 overloaded or cancelled; 130 SIGINT;\n"
+        "143 SIGTERM.\n",
     .table = &gb_run_table,
     .run = run_main,
 };

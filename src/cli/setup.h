@@ -33,8 +33,8 @@ struct gb_model_values {
 #define GB_MODEL_ROWS(type)                                                                        \
     {.name = "models", .kind = GB_OPTION_TEXT, .offset = offsetof(type, models.dir),               \
      .value = "DIR", .help = "Directory of models, each under its file's stem; default: "          \
-                             "$MODEL_DIR, else ./models if it exists, else none. A model that is named "           \
-                              "hides one of that name in the default directory."},                \
+                             "$MODEL_DIR, else ./models if it exists, else none. A model "         \
+                              "that is named hides its like in the default directory."},           \
     {.name = "model", .kind = GB_OPTION_LIST, .offset = offsetof(type, models.models),             \
      .value = "NAME=PATH", .help = "Add one model; repeatable."},                                  \
     {.name = "nn-preload", .kind = GB_OPTION_LIST, .offset = offsetof(type, models.preloads),      \

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SIGINT and SIGTERM. They are blocked everywhere and taken by a thread that waits for them, so that
- * the work is ended in ordinary code. While the main thread polls, it is woken and cancels the calls
- * itself; while it is somewhere it cannot leave (compiling, waiting for a model to load), the signal
- * thread prints the result, ends the workers and leaves.
+ * SIGINT and SIGTERM. They are blocked everywhere and taken by a thread that waits for them, so
+ * that the work is ended in ordinary code. While the main thread polls, it is woken and cancels the
+ * calls itself; while it is somewhere it cannot leave (compiling, waiting for a model to load), the
+ * signal thread prints the result, ends the workers and leaves.
  *
  * Whoever claims the output first prints; so there is one result, never two.
  */
@@ -86,8 +86,8 @@ static size_t kill_children(void) {
 }
 
 /* A worker ends by itself when its socket closes, but not while it is inside its engine; so those
- * that are there are killed and waited for. Some may be reaped by the host's supervisor instead, and
- * one may be started again meanwhile: hence a few rounds. */
+ * that are there are killed and waited for. Some may be reaped by the host's supervisor instead,
+ * and one may be started again meanwhile: hence a few rounds. */
 void gb_signals_leave(int status) {
     for (int round = 0; round < LEAVE_ROUNDS && kill_children() > 0; round++) {
         while (waitpid(-1, NULL, WNOHANG) > 0) {

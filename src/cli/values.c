@@ -19,7 +19,8 @@ static bool leading_digits(const char *text, uint64_t *ret_number, const char **
     uint64_t number = 0;
     const char *at = text;
     for (; *at >= '0' && *at <= '9'; at++) {
-        if (!gb_mul_u64(number, 10, &number) || !gb_add_u64(number, (uint64_t)(*at - '0'), &number)) {
+        if (!gb_mul_u64(number, 10, &number) ||
+            !gb_add_u64(number, (uint64_t)(*at - '0'), &number)) {
             return false;
         }
     }

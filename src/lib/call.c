@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Calls: the glue between a caller's callbacks and the runner's. The host keeps a list of what runs,
- * so that all of it can be cancelled at once.
+ * Calls: the glue between a caller's callbacks and the runner's. The host keeps a list of what
+ * runs, so that all of it can be cancelled at once.
  *
  * Ownership: a gb_lib_call lives from gb_guest_call until the runner calls done, which frees it.
  */

@@ -71,8 +71,10 @@ static void check_sandbox(struct doctor *d, const struct gb_host_options *o) {
         add_failed(d, "wasm-engine", e, NULL);
         gb_error_free(e);
     } else {
-        add_check(d, (struct check){
-                         .name = "wasm-engine", .ok = true, .required = true, .detail = facts.engine});
+        add_check(d, (struct check){.name = "wasm-engine",
+                                    .ok = true,
+                                    .required = true,
+                                    .detail = facts.engine});
         char reserved[96];
         snprintf(reserved, sizeof reserved, "reserved for %u calls of %llu MiB", options.calls_max,
                  (unsigned long long)(options.memory_bytes_max / GB_MIB));

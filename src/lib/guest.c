@@ -168,9 +168,15 @@ static bool limits_of(const struct gb_host *h, const struct gb_limit_options *op
 static bool guest_load(struct gb_guest *g, const char *path, struct gb_error **err) {
     uint8_t *bytes;
     size_t len;
+    struct gb_error *why = NULL;
     if (!gb_file_read(path, (size_t)g->limits.program_bytes, GB_PROGRAM_TOO_LARGE, &bytes, &len,
-                      err)) {
-        return false;
+                      &why)) {
+        if (why->code != GB_NOT_FOUND) {
+            return gb_error_move(err, why);
+        }
+        gb_error_free(why);
+        gb_fail(err, GB_NOT_FOUND, "the file \"%s\" does not exist", path);
+        return gb_hint(err, "Check the path; it is taken from the current folder.");
     }
     g->program = gb_program_load(g->host->sandbox, path, gb_span_make(bytes, len), &g->limits,
                                  &g->grants.grants, err);

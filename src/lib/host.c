@@ -39,8 +39,8 @@ bool gb_lib_options_copy(void *ret_options, size_t our_bytes, const void *option
     size_t bytes;
     memcpy(&bytes, options, sizeof bytes); /* every options struct begins with its size */
     if (bytes < sizeof bytes || bytes > our_bytes) {
-        gb_fail(err, GB_INVALID_ARGUMENT, "%s options have a size of %zu bytes, not up to %zu", what,
-                bytes, our_bytes);
+        gb_fail(err, GB_INVALID_ARGUMENT, "%s options have a size of %zu bytes, not up to %zu",
+                what, bytes, our_bytes);
         return gb_hint(err, "Fill the struct with its _default function, from the header of this "
                             "library's version.");
     }
@@ -105,7 +105,8 @@ struct gb_host *gb_host_new(const struct gb_host_options *options, struct gb_err
         return NULL;
     }
     if (o.calls_max == 0 || o.stack_bytes == 0 || o.memory_bytes_max == 0) {
-        gb_fail(err, GB_INVALID_ARGUMENT, "calls_max, stack_bytes and memory_bytes_max must not be 0");
+        gb_fail(err, GB_INVALID_ARGUMENT,
+                "calls_max, stack_bytes and memory_bytes_max must not be 0");
         return NULL;
     }
     struct gb_host *h = gb_calloc(1, sizeof *h, err);

@@ -133,13 +133,3 @@ char *gb_json_finish(struct gb_json *j, yyjson_mut_val *root, yyjson_write_flag 
     }
     return text;
 }
-
-yyjson_doc *gb_json_read(char *text, size_t len, struct gb_error **err) {
-    yyjson_read_err why = {0};
-    yyjson_doc *doc = yyjson_read_opts(text, len, NULL, &why);
-    if (!doc) {
-        gb_fail(err, GB_INTERNAL, "could not read a JSON text: %s at byte %zu",
-                why.msg ? why.msg : "unknown", why.pos);
-    }
-    return doc;
-}

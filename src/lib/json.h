@@ -35,8 +35,4 @@ yyjson_mut_val *gb_json_error(struct gb_json *j, const struct gb_error *e);
 char *gb_json_finish(struct gb_json *j, yyjson_mut_val *root, yyjson_write_flag flags,
                      struct gb_error **err);
 
-/* Reads a JSON text; free with yyjson_doc_free. The pinned yyjson differs from the stock one here, so
- * this is the one place that calls its reader. */
-yyjson_doc *gb_json_read(char *text, size_t len, struct gb_error **err);
-
 #endif
