@@ -55,9 +55,11 @@ static struct gb_job *submit(struct gb_nn *nn, struct gb_model *m, const struct 
         }
         refs[p].mem = values[p].mem;
     }
+    /* The model's owner may allow an inference less than the call has left. */
+    uint64_t own = info->deadline_us ? gb_deadline_after_us(info->deadline_us) : GB_NEVER;
     struct gb_job_spec spec = {.inputs = refs,
                                .inputs_len = info->inputs_len,
-                               .deadline_us = nn->options.deadline_us,
+                               .deadline_us = GB_MIN(nn->options.deadline_us, own),
                                .account = nn->options.account,
                                .done = nn->options.wake,
                                .user = nn->options.user};

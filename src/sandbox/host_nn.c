@@ -3,6 +3,7 @@
  * wasi:nn between the bridge's table and gb_nn: the same functions, one for one. Added here is only
  * that a stop's reason is kept in the call, and that a waiting compute ends when the call must.
  */
+#include "base/clock.h"
 #include "sandbox/sandbox_internal.h"
 
 static enum gbw_nn_status status_of(struct gb_call *c, enum gb_nn_status status) {
@@ -149,8 +150,9 @@ enum gbw_nn_status gb_host_compute_poll(void *user, uint32_t job, uint64_t fuel_
         return GBW_NN_STOP; /* the reason is known already */
     }
     const struct gb_error *error = status == GB_NN_ERROR ? gb_nn_last_error(c->nn) : NULL;
-    if (error && error->code == GB_DEADLINE_EXCEEDED && c->ending == GB_OK) {
-        c->ending = GB_DEADLINE_EXCEEDED; /* ours: the worker's side noticed it first */
+    bool ours = gb_now_us() >= c->deadline_us; /* else it is the model's own, for the guest */
+    if (error && error->code == GB_DEADLINE_EXCEEDED && ours && c->ending == GB_OK) {
+        c->ending = GB_DEADLINE_EXCEEDED;
         return GBW_NN_STOP;
     }
     return status_of(c, status);
