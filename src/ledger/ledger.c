@@ -69,7 +69,6 @@ static bool take(struct gb_account *a, uint64_t bytes) {
         }
     } while (!atomic_compare_exchange_weak_explicit(&a->used, &used, next, memory_order_relaxed,
                                                     memory_order_relaxed));
-    note_peak(a, next);
     return true;
 }
 
@@ -103,6 +102,7 @@ bool gb_charge(struct gb_account *a, enum gb_charge kind, uint64_t bytes, struct
     }
     for (struct gb_account *level = a; level; level = level->parent) {
         atomic_fetch_add_explicit(&level->kinds[kind], bytes, memory_order_relaxed);
+        note_peak(level, gb_account_used(level)); /* only now: a denied charge was never held */
     }
     return true;
 }
