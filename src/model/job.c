@@ -2,10 +2,10 @@
 /*
  * The job object: made from a spec, put into the slab, asked about, let go.
  *
- * A job has two lives. Its owner's ends with the answer, which a deadline or a cancellation gives at
- * once; the worker's ends when it acknowledged or was reaped, and until then the job holds every
- * block that the worker may write. References: the owner's, one while queued or in flight, one while
- * on the resolved list.
+ * A job has two lives. Its owner's ends with the answer, which a deadline or a cancellation gives
+ * at once; the worker's ends when it acknowledged or was reaped, and until then the job holds every
+ * block that the worker may write. References: the owner's, one while queued or in flight, one
+ * while on the resolved list.
  * Threads: any. After the state has left WAITING its results never change.
  */
 #include <string.h>
@@ -184,8 +184,8 @@ bool gb_job_place(struct gb_job *job, struct gb_slab *slab, struct gb_error **er
 static bool admits(const struct gb_worker *w, struct gb_error **err) {
     if (w->state >= GB_WORKER_LOST || !w->ever_ready) {
         return w->reason ? gb_error_move(err, gb_error_copy(w->reason))
-                         : gb_fail(err, GB_BACKEND_LOST, "the worker of model \"%s\" is not running",
-                                   w->name);
+                         : gb_fail(err, GB_BACKEND_LOST,
+                                   "the worker of model \"%s\" is not running", w->name);
     }
     bool at_once = w->state == GB_WORKER_READY && w->flights_len < 2 * w->threads;
     if (!at_once && w->queue_len >= w->hub->options.queue_max) {

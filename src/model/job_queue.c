@@ -90,7 +90,7 @@ static void dequeue(struct gb_worker *w, struct gb_job *job) {
     w->queue_len--;
 }
 
-/* Answers a job that is no longer (or not yet) with the worker, and drops the worker's reference. */
+/* Answers a job that is not with the worker (any more); drops the worker's reference. */
 static void end_job(struct gb_job *job, struct gb_error *error) {
     bool failed = error || (job->resolved && job->error);
     job->stage = GB_STAGE_ENDED;

@@ -2,10 +2,12 @@
 /*
  * First fit over blocks in the order of their offsets. Every block, used or free, is a node of one
  * list; free ones are also in a second list in the same order. Splitting makes the only node, so
- * releasing never allocates and never fails. First fit keeps what is used low, where pages are warm.
+ * releasing never allocates and never fails. First fit keeps what is used low, where pages are
+ * warm.
  *
- * Each page has a state: COLD (no page behind it), BUSY (touched by a used block, so maybe backed) or
- * WARM (wholly free and still backed). Only WARM ones are counted, and given back past the limit.
+ * Each page has a state: COLD (no page behind it), BUSY (touched by a used block, so maybe backed)
+ * or WARM (wholly free and still backed). Only WARM ones are counted, and given back past the
+ * limit.
  */
 #include "model/slab.h"
 

@@ -31,7 +31,7 @@ void gb_worker_hub_drain(struct gb_worker_hub *hub);
 
 struct gb_worker_spec {
     const char *name;        /* of the model; copied; for messages */
-    struct gb_span bytes;    /* the model file; copied once into a sealed memfd, kept for restarts */
+    struct gb_span bytes;    /* the model file; copied once into a sealed memfd */
     enum gb_backend_kind backend; /* GB_BACKEND_ONNX or GB_BACKEND_FAKE */
     uint32_t threads;        /* 1..GB_WIRE_THREADS_MAX */
     bool optimise;           /* graph optimisation, which folds constants of the model */
@@ -57,12 +57,12 @@ struct gb_worker_ready {
     uint32_t missing_walls; /* bits of enum gb_wall */
     const char *engine;     /* "onnxruntime 1.31.1"; borrowed */
 };
-/* Waits for the first load to end. Fails with the worker's own error when it refused the model, with
- * GB_BACKEND_LOST when it died while loading, with GB_DEADLINE_EXCEEDED at the deadline (load_timeout
- * of the options ends a load by itself, also with GB_BACKEND_LOST). */
+/* Waits for the first load to end. Fails with the worker's own error when it refused the model,
+ * with GB_BACKEND_LOST when it died while loading, with GB_DEADLINE_EXCEEDED at the deadline
+ * (load_timeout of the options ends a load by itself, also with GB_BACKEND_LOST). */
 bool gb_worker_wait_ready(struct gb_worker *w, uint64_t deadline_us,
                           struct gb_worker_ready *ret_ready, struct gb_error **err);
-/* Stops the process and lets go. Jobs still queued or running become GB_BACKEND_LOST. NULL is fine. */
+/* Stops the process and lets go. Unfinished jobs become GB_BACKEND_LOST. NULL is fine. */
 void gb_worker_free(struct gb_worker *w);
 
 /* For tests and status: 0 while no process runs. */
@@ -70,7 +70,7 @@ int gb_worker_pid(struct gb_worker *w);
 /* How often a process was started. */
 uint64_t gb_worker_starts(struct gb_worker *w);
 
-/* What gb_mem_new, gb_mem_copy and gb_job_submit do, for a worker instead of a model; w NULL: heap. */
+/* As gb_mem_new, gb_mem_copy and gb_job_submit, for a worker; w NULL: heap. */
 struct gb_mem *gb_worker_mem_new(struct gb_worker *w, uint64_t bytes, struct gb_account *account,
                                  struct gb_error **err);
 struct gb_mem *gb_worker_mem_copy(struct gb_worker *w, struct gb_span bytes,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The worker object: made, started, waited for and freed by its owner, the registry. What happens to
- * its processes meanwhile is in worker_life.c.
+ * The worker object: made, started, waited for and freed by its owner, the registry. What happens
+ * to its processes meanwhile is in worker_life.c.
  *
  * Threads: any. Ownership: counted; the owner, the hub's list and every job hold one. The model's
  * bytes are kept in a sealed memfd for as long as restarts may need them.

@@ -2,10 +2,10 @@
 /*
  * What the files worker_*.c and job*.c share.
  *
- * A worker is the host's idea of one model's engine and lives as long as the model; a process is one
- * incarnation of it. States: STOPPED - STARTING (spawned) - LOADING (said hello) - READY - DYING
- * (killed, not yet reaped) - DOWN (waits for its restart) - LOST (given up); CLOSING and CLOSED when
- * the model goes. Only the supervisor thread leaves a state in which a process exists.
+ * A worker is the host's idea of one model's engine and lives as long as the model; a process is
+ * one incarnation of it. States: STOPPED - STARTING (spawned) - LOADING (said hello) - READY -
+ * DYING (killed, not yet reaped) - DOWN (waits for its restart) - LOST (given up); CLOSING and
+ * CLOSED when the model goes. Only the supervisor thread leaves a state in which a process exists.
  * Threads: a field says its lock. Lock order: hub->lock, worker->lock, then hub->resolved_lock and
  * the slab's. No callback and no wait for a process happens under any of them.
  */
@@ -65,7 +65,7 @@ struct gb_worker_hub {
     struct gb_registry_options options; /* its strings are the two below */
     char *worker_path_option;
     char *ort_lib_option;
-    int events_fd;     /* epoll of every process's completions and of resolved_fd: what callers watch */
+    int events_fd;     /* epoll of all completions and of resolved_fd: what callers watch */
     int resolved_fd;   /* eventfd: jobs lie in the resolved list */
     int supervisor_fd; /* epoll of the supervisor */
     int wake_fd;       /* eventfd: the supervisor looks at everything again */
@@ -197,7 +197,7 @@ struct gb_job {
     void (*done)(void *user);
     void *user;
 
-    _Atomic int state; /* enum gb_job_state: written once under worker->lock, then all results stand */
+    _Atomic int state; /* enum gb_job_state; once it is not WAITING all results stand */
     struct gb_error *error;
     struct gb_job_times times;
 

@@ -32,7 +32,7 @@ static void watch_process(struct gb_worker *w) {
     uint64_t self = (uint64_t)(uintptr_t)w;
     watch(w->hub->supervisor_fd, w->process.control, EPOLLIN, self);
     watch(w->hub->supervisor_fd, w->process.pidfd, EPOLLIN, self | 1);
-    /* Edges, so that nobody has to read the counter, which the worker shares and may tamper with. */
+    /* Edges, so that nobody has to read the counter, which the worker may tamper with. */
     watch(w->hub->events_fd, w->process.complete, EPOLLIN | EPOLLET, self);
 }
 
@@ -338,7 +338,7 @@ void gb_worker_on_death(struct gb_worker *w) {
     gb_worker_unlock(w);
 }
 
-/* Locked; unlocks while spawning: a process cannot appear meanwhile, only this thread makes them. */
+/* Locked; unlocks while spawning. Only this thread makes processes, so none appears meanwhile. */
 static void restart(struct gb_worker *w) {
     struct gb_error *e = NULL;
     pthread_mutex_unlock(&w->lock);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Starting one glovebox-worker: exactly four descriptors (3 to 6) and /dev/null for 0 to 2, an empty
- * environment, default signals, its own session (a terminal's Ctrl-C is ours to handle), and "/" as
- * its directory. Whatever else this process has open is closed in the child, also what an embedder
- * forgot to mark close-on-exec.
+ * Starting one glovebox-worker: exactly four descriptors (3 to 6) and /dev/null for 0 to 2, an
+ * empty environment, default signals, its own session (a terminal's Ctrl-C is ours to handle), and
+ * "/" as its directory. Whatever else this process has open is closed in the child, also what an
+ * embedder forgot to mark close-on-exec.
  *
  * Threads: any. Ownership: a struct gb_process owns its descriptors and a reference of its slab.
- * Errors: GB_IO with a hint where descriptors ran out; GB_BACKEND_MISSING where the program is gone.
+ * Errors: GB_IO with a hint where descriptors ran out; GB_BACKEND_MISSING where the program is
+ * gone.
  */
 #include <errno.h>
 #include <fcntl.h>

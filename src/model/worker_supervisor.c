@@ -2,9 +2,9 @@
 /*
  * The hub: one supervisor thread for all workers, and what callers watch for completions.
  *
- * The supervisor sleeps in one epoll over control channels, process descriptors and its wake-up; how
- * long is the earliest of all timers, published in next_wake_us so that a submission only wakes it
- * when its own deadline is earlier. Callers watch events_fd, an epoll that is itself pollable.
+ * The supervisor sleeps in one epoll over control channels, process descriptors and its wake-up;
+ * how long is the earliest of all timers, published in next_wake_us so that a submission only wakes
+ * it when its own deadline is earlier. Callers watch events_fd, an epoll that is itself pollable.
  * Threads: drain by any (each job is delivered by one); hub_free by the owner, after its workers'.
  */
 #include <errno.h>

@@ -6,8 +6,8 @@
  * one inference does.
  *
  * Models: "echo" (x f32[batch,4] to y f32[batch,4]: x + 1), "dynamic" (x to y f32[?]: as many ones
- * as the first number says), "mute" (as dynamic, but never hands the output over), "refuse", "crash"
- * and "hang" (while loading).
+ * as the first number says), "mute" (as dynamic, but never hands the output over), "refuse",
+ * "crash" and "hang" (while loading).
  */
 #ifndef GB_TESTS_MODEL_FAKE_WORKER_H
 #define GB_TESTS_MODEL_FAKE_WORKER_H

@@ -509,7 +509,7 @@ static void failed_allocations_in_a_job_are_errors(void **state) {
     test_host_fini(&t);
 }
 
-/* Kills and cancels at odd moments under eight jobs: each is answered once, nothing stays charged. */
+/* Kills and cancels at odd moments: each job is answered once, nothing stays charged. */
 static void random_kills_and_cancels_lose_nothing(void **state) {
     (void)state;
     enum { JOBS = 8, ROUNDS = 60 };

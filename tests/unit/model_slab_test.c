@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The slab allocator: fitting, splitting, joining, running full, pages given back, and a long random
- * run against a model of what is allocated. */
+/* The slab allocator: fitting, splitting, joining, running full, pages given back, and a long
+ * random run against a model of what is allocated. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
