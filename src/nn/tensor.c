@@ -4,7 +4,6 @@
  * probably read them: that of the graph opened last. If the guess is wrong, submission copies again.
  */
 #include <stdio.h>
-#include <string.h>
 
 #include "base/alloc.h"
 #include "nn/nn_internal.h"
@@ -57,11 +56,10 @@ static bool tensor_fill(struct gb_nn *nn, struct nn_tensor *t, const uint32_t *d
         return gb_hint(err, "Pass the elements as little-endian bytes, all of them.");
     }
     if (bytes > 0) {
-        t->value.mem = gb_mem_new(nn->last_model, bytes, nn->options.account, err);
+        t->value.mem = gb_mem_copy(nn->last_model, data, nn->options.account, err);
         if (!t->value.mem) {
             return false;
         }
-        memcpy(gb_mem_ptr(t->value.mem), data.ptr, data.len);
     }
     t->value.set = true;
     return true;
