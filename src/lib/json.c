@@ -127,7 +127,7 @@ char *gb_json_finish(struct gb_json *j, yyjson_mut_val *root, yyjson_write_flag 
     gb_json_fini(j);
     if (!text) {
         if (j->out_of_memory) {
-            (void)gb_alloc(SIZE_MAX / 2, err); /* the static out-of-memory error */
+            (void)gb_calloc(SIZE_MAX, 2, err); /* sets the static out-of-memory error */
         }
         gb_fail(err, GB_INTERNAL, "could not write a JSON text");
     }
