@@ -119,6 +119,7 @@ static struct gb_error *count_error(const struct gb_call *c, enum gbw_failure_ki
     } else if (kind == GBW_LIMIT_ANSWER) {
         gb_fail(&error, GB_HOSTCALL_LIMIT, "the guest's answer is longer than %s",
                 gb_text_bytes(c->limits.text_bytes, limit));
+        gb_hint(&error, "Let the guest answer with less; this limit is fixed.");
     } else {
         uint64_t most =
             c->limits.hostcall_bytes ? c->limits.hostcall_bytes : c->limits.memory_bytes;

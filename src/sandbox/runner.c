@@ -8,6 +8,7 @@
  * completions. Threads: its owner's; wakers come from any.
  */
 #include <errno.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -31,17 +32,18 @@ struct gb_runner {
 static bool watch(struct gb_runner *r, int fd, struct gb_error **err) {
     struct epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
     return epoll_ctl(r->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ||
-           gb_fail_errno(err, GB_IO, errno, "could not watch a descriptor");
+           gb_fail_errno(err, GB_IO, errno, "could not watch a descriptor: %s", strerror(errno));
 }
 
 static bool runner_open(struct gb_runner *r, struct gb_error **err) {
     r->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     if (r->epoll_fd < 0) {
-        return gb_fail_errno(err, GB_IO, errno, "could not make an epoll descriptor");
+        return gb_fail_errno(err, GB_IO, errno, "could not make an epoll descriptor: %s",
+                             strerror(errno));
     }
     r->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     if (r->timer_fd < 0) {
-        return gb_fail_errno(err, GB_IO, errno, "could not make a timer");
+        return gb_fail_errno(err, GB_IO, errno, "could not make a timer: %s", strerror(errno));
     }
     r->wakes = gb_wake_list_new(err);
     return r->wakes && watch(r, r->wakes->event_fd, err) && watch(r, r->timer_fd, err) &&

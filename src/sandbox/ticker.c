@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 #include <time.h>
 
 #include "sandbox/sandbox_internal.h"
@@ -78,7 +79,8 @@ bool gb_ticker_init(struct gb_ticker *t, struct gb_error **err) {
     if (eno != 0) {
         pthread_cond_destroy(&t->wanted);
         pthread_mutex_destroy(&t->lock);
-        return gb_fail_errno(err, GB_INTERNAL, eno, "could not start the thread that ticks");
+        return gb_fail_errno(err, GB_INTERNAL, eno, "could not start the thread that ticks: %s",
+                             strerror(eno));
     }
     pthread_setname_np(t->thread, "gb-ticker");
     atomic_store(&t->started, true);

@@ -4,6 +4,7 @@
  * or even its runner is gone: cells and the list are counted, and a closed list takes nothing.
  */
 #include <errno.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -17,7 +18,7 @@ struct gb_wake_list *gb_wake_list_new(struct gb_error **err) {
     }
     list->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (list->event_fd < 0) {
-        gb_fail_errno(err, GB_IO, errno, "could not make an eventfd");
+        gb_fail_errno(err, GB_IO, errno, "could not make an eventfd: %s", strerror(errno));
         gb_free(list);
         return NULL;
     }
