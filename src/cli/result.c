@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The result of a run, as text and as the JSON object whose fields docs/CLI.md lists. */
+/* The result of a run: text on both streams, or one JSON object, which the library writes. */
 #include "cli/result.h"
 
 #include <inttypes.h>

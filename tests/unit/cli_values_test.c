@@ -100,7 +100,8 @@ static void directories_in_three_forms(void **state) {
     check_dir("/data:/srv/data:readonly", "/srv/data", "/data", false);
     check_dir("/srv/a:b::/data", "/srv/a:b", "/data", false); /* "::" selects the first form */
     static const char *const wrong[] = {"",       "::",      "::/g",         "/h::",     "/h::::rw",
-                                        ":/h",    "/g:",     "/h::/g::",     "/h::/g::w", "/g:/h:rw",
+                                        ":/h",    "/g:",     "/h::/g::",     "/h::/g::w",
+                                        "/g:/h:rw",
                                         "/g:/h:", "/h::/g::rw::", "/g:/h:readonly:"};
     for (size_t i = 0; i < GB_COUNT(wrong); i++) {
         struct gb_dir_value d = {0};
