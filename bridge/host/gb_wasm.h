@@ -121,6 +121,27 @@ struct gbw_program;
 struct gbw_program *gbw_program_new(struct gbw_engine *e, struct gbw_span bytes,
                                     struct gbw_failure *f);
 void gbw_program_free(struct gbw_program *p);
+
+/* ---- compiled code ---- */
+
+struct gbw_bytes {
+    uint8_t *ptr; /* NULL when empty */
+    size_t len;
+    size_t cap; /* the allocator's business */
+};
+void gbw_bytes_free(struct gbw_bytes *b);
+/* Compiles as gbw_program_new would, for engines of that configuration (the pool's shape does not
+ * matter to code), and gives the code as bytes. Needs no runtime; loads and runs nothing. */
+bool gbw_precompile(const struct gbw_engine_config *config, struct gbw_span bytes,
+                    struct gbw_bytes *ret_code, bool *ret_is_component, struct gbw_failure *f);
+/* What must be equal for code to fit an engine: version, target, settings. Free with
+ * gbw_bytes_free. */
+bool gbw_engine_compatibility(const struct gbw_engine *e, struct gbw_bytes *ret,
+                              struct gbw_failure *f);
+/* Loads code from the start of a descriptor, which may be closed afterwards. Whoever calls this
+ * vouches that the bytes are gbw_precompile's and can never change: a sealed memfd. */
+struct gbw_program *gbw_program_from_code(struct gbw_engine *e, int fd, bool is_component,
+                                          struct gbw_failure *f);
 bool gbw_program_is_component(const struct gbw_program *p);
 
 enum gbw_item_kind {
@@ -159,6 +180,25 @@ struct gbw_named_tensor {
     struct gbw_span name;
     uint32_t tensor;
 };
+/* A core module's exported memory "memory", valid until the function it was passed to returns. ptr is
+ * NULL where the guest exports none, or a shared one. */
+struct gbw_memory {
+    uint8_t *ptr;
+    size_t len;
+};
+struct gbw_field {
+    struct gbw_span key, value;
+};
+/* The functions of the core interface wasi_ephemeral_nn, in the order of its witx. */
+enum gbw_witx {
+    GBW_WITX_LOAD,
+    GBW_WITX_LOAD_BY_NAME,
+    GBW_WITX_INIT_EXECUTION_CONTEXT,
+    GBW_WITX_SET_INPUT,
+    GBW_WITX_COMPUTE,
+    GBW_WITX_GET_OUTPUT
+};
+enum gbw_context { GBW_CONTEXT_CALL_ID, GBW_CONTEXT_TENANT, GBW_CONTEXT_TRACEPARENT };
 /* Bytes owned by C, given back by release(owner), once, on any thread. */
 struct gbw_blob {
     const uint8_t *ptr;
@@ -222,14 +262,38 @@ struct gbw_host {
     void (*compute_end)(void *user, uint32_t job);
     void (*error_info)(void *user, uint32_t error, uint32_t *ret_code, struct gbw_span *ret_data);
     void (*error_drop)(void *user, uint32_t error);
+    /* 2024-06-25 only: a guest's own error. */
+    enum gbw_nn_status (*error_new)(void *user, uint32_t code, struct gbw_span data,
+                                    uint32_t *ret_error);
+
+    /* wasi_ephemeral_nn: the guest's arguments as they are; nothing of them is checked before.
+     * OK: *ret_errno goes to the guest. PENDING (compute only): *ret_job is polled with compute_poll
+     * and ended with compute_end; an error handle of that goes to witx_error, which consumes it. */
+    enum gbw_nn_status (*witx_call)(void *user, enum gbw_witx function, struct gbw_memory memory,
+                                    const uint32_t *args, size_t args_len, uint32_t *ret_errno,
+                                    uint32_t *ret_job);
+    uint32_t (*witx_error)(void *user, uint32_t error);
+
+    /* glovebox:host. Levels are trace, debug, info, warn, error; no more than GBW_LOG_FIELDS_MAX
+     * fields are passed. context_text returns false for a text that there is none of. */
+    void (*metrics_counter)(void *user, struct gbw_span name, uint64_t value);
+    void (*metrics_gauge)(void *user, struct gbw_span name, double value);
+    void (*log)(void *user, uint32_t level, struct gbw_span message,
+                const struct gbw_field *fields, size_t fields_len);
+    bool (*context_text)(void *user, enum gbw_context which, struct gbw_span *ret_text);
+    uint64_t (*context_time_us)(void *user); /* left until the deadline; UINT64_MAX: no deadline */
 };
+#define GBW_LOG_FIELDS_MAX 32u
 
 enum gbw_link {
     GBW_LINK_WASI = 1 << 0,     /* 0.2: io, clocks, random, cli, filesystem (no sockets) */
     GBW_LINK_SOCKETS = 1 << 1,  /* wasi:sockets 0.2 */
     GBW_LINK_P1 = 1 << 2,       /* wasi_snapshot_preview1, core modules only */
     GBW_LINK_NN_1028 = 1 << 3,  /* wasi:nn@0.2.0-rc-2024-10-28 */
-    GBW_LINK_NN_0819 = 1 << 4   /* wasi:nn@0.2.0-rc-2024-08-19 */
+    GBW_LINK_NN_0819 = 1 << 4,  /* wasi:nn@0.2.0-rc-2024-08-19 */
+    GBW_LINK_NN_0625 = 1 << 5,  /* wasi:nn@0.2.0-rc-2024-06-25 */
+    GBW_LINK_WITX = 1 << 6,     /* wasi_ephemeral_nn, core modules only */
+    GBW_LINK_HOST = 1 << 7      /* glovebox:host@0.1.0 */
 };
 enum gbw_entry {
     GBW_ENTRY_AGENT,   /* root export run: func(string) -> result<string, string> */

@@ -122,7 +122,7 @@ fn size(value: u64, what: &str) -> Result<usize, Fail> {
     usize::try_from(value).map_err(|_| Fail::new(FailureKind::Config, format!("{what} too large")))
 }
 
-fn wasmtime_config(c: &EngineConfig) -> Result<Config, Fail> {
+pub fn wasmtime_config(c: &EngineConfig) -> Result<Config, Fail> {
     let mut config = Config::new();
     config
         .epoch_interruption(true)

@@ -87,6 +87,34 @@ pub unsafe extern "C" fn gbw_string_free(s: *mut GbwString) {
     }
 }
 
+/// As `GbwString`, for bytes that are no text.
+#[repr(C)]
+pub struct GbwBytes {
+    pub ptr: *mut u8,
+    pub len: usize,
+    pub cap: usize,
+}
+
+impl GbwBytes {
+    pub const EMPTY: GbwBytes = GbwBytes { ptr: std::ptr::null_mut(), len: 0, cap: 0 };
+
+    pub fn new(bytes: Vec<u8>) -> GbwBytes {
+        if bytes.capacity() == 0 {
+            return GbwBytes::EMPTY;
+        }
+        let mut bytes = std::mem::ManuallyDrop::new(bytes);
+        GbwBytes { ptr: bytes.as_mut_ptr(), len: bytes.len(), cap: bytes.capacity() }
+    }
+
+    pub fn release(&mut self) {
+        if !self.ptr.is_null() {
+            // Safety: only `new` makes non-null ones.
+            drop(unsafe { Vec::from_raw_parts(self.ptr, self.len, self.cap) });
+        }
+        *self = GbwBytes::EMPTY;
+    }
+}
+
 #[repr(C)]
 pub struct Failure {
     pub kind: u32,
@@ -200,6 +228,21 @@ pub struct NamedTensor {
     pub tensor: u32,
 }
 
+/// A core module's exported memory, for the time of one call of C; `ptr` is NULL without one.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Memory {
+    pub ptr: *mut u8,
+    pub len: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Field {
+    pub key: Span,
+    pub value: Span,
+}
+
 #[repr(C)]
 pub struct Blob {
     pub ptr: *const u8,
@@ -256,6 +299,26 @@ pub struct Host {
     pub compute_end: Option<unsafe extern "C" fn(*mut c_void, u32)>,
     pub error_info: Option<unsafe extern "C" fn(*mut c_void, u32, *mut u32, *mut Span)>,
     pub error_drop: Option<unsafe extern "C" fn(*mut c_void, u32)>,
+    pub error_new: Option<unsafe extern "C" fn(*mut c_void, u32, Span, *mut u32) -> u32>,
+
+    pub witx_call: Option<
+        unsafe extern "C" fn(
+            *mut c_void,
+            u32,
+            Memory,
+            *const u32,
+            usize,
+            *mut u32,
+            *mut u32,
+        ) -> u32,
+    >,
+    pub witx_error: Option<unsafe extern "C" fn(*mut c_void, u32) -> u32>,
+
+    pub metrics_counter: Option<unsafe extern "C" fn(*mut c_void, Span, u64)>,
+    pub metrics_gauge: Option<unsafe extern "C" fn(*mut c_void, Span, f64)>,
+    pub log: Option<unsafe extern "C" fn(*mut c_void, u32, Span, *const Field, usize)>,
+    pub context_text: Option<unsafe extern "C" fn(*mut c_void, u32, *mut Span) -> bool>,
+    pub context_time_us: Option<unsafe extern "C" fn(*mut c_void) -> u64>,
 }
 
 pub const LINK_WASI: u32 = 1 << 0;
@@ -263,6 +326,21 @@ pub const LINK_SOCKETS: u32 = 1 << 1;
 pub const LINK_P1: u32 = 1 << 2;
 pub const LINK_NN_1028: u32 = 1 << 3;
 pub const LINK_NN_0819: u32 = 1 << 4;
+pub const LINK_NN_0625: u32 = 1 << 5;
+pub const LINK_WITX: u32 = 1 << 6;
+pub const LINK_HOST: u32 = 1 << 7;
+
+pub const WITX_LOAD: u32 = 0;
+pub const WITX_LOAD_BY_NAME: u32 = 1;
+pub const WITX_INIT_EXECUTION_CONTEXT: u32 = 2;
+pub const WITX_SET_INPUT: u32 = 3;
+pub const WITX_COMPUTE: u32 = 4;
+pub const WITX_GET_OUTPUT: u32 = 5;
+
+pub const LOG_FIELDS_MAX: usize = 32;
+pub const CONTEXT_CALL_ID: u32 = 0;
+pub const CONTEXT_TENANT: u32 = 1;
+pub const CONTEXT_TRACEPARENT: u32 = 2;
 
 pub const ENTRY_AGENT: u32 = 0;
 pub const ENTRY_COMMAND: u32 = 1;

@@ -9,15 +9,18 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod call;
+pub mod code;
 pub mod engine;
 pub mod fail;
 pub mod ffi;
+mod hostapi;
 pub mod limits;
 pub mod link;
 mod nn;
 pub mod program;
 pub mod text;
 mod wasi;
+mod witx;
 
 /// The number both sides compare at start; see `GBW_ABI` in the header.
 pub const ABI: u32 = 1;

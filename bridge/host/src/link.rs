@@ -10,12 +10,12 @@ use wasmtime::{ExternType, Module};
 use crate::engine::EngineInner;
 use crate::fail::{Fail, FailureKind};
 use crate::ffi::{
-    ENTRY_AGENT, ENTRY_COMMAND, ENTRY_START, Failure, Host, LINK_NN_0819, LINK_NN_1028, LINK_P1,
-    LINK_SOCKETS, LINK_WASI, guard, guard_quiet,
+    ENTRY_AGENT, ENTRY_COMMAND, ENTRY_START, Failure, Host, LINK_HOST, LINK_NN_0625,
+    LINK_NN_0819, LINK_NN_1028, LINK_P1, LINK_SOCKETS, LINK_WASI, LINK_WITX, guard, guard_quiet,
 };
 use crate::limits::Ctx;
 use crate::program::{Code, GbwProgram, func_text};
-use crate::{nn, wasi};
+use crate::{hostapi, nn, wasi, witx};
 
 /// A program with its imports resolved, and the way into it.
 pub enum Pre {
@@ -82,7 +82,7 @@ fn check_host(h: &Host, flags: u32) -> Result<(), Fail> {
         && h.table_growing.is_some()
         && h.table_grow_failed.is_some()
         && h.write.is_some();
-    if flags & (LINK_NN_1028 | LINK_NN_0819) != 0 {
+    if flags & (LINK_NN_1028 | LINK_NN_0819 | LINK_NN_0625) != 0 {
         complete &= h.tensor_new.is_some()
             && h.tensor_drop.is_some()
             && h.tensor_info.is_some()
@@ -101,8 +101,24 @@ fn check_host(h: &Host, flags: u32) -> Result<(), Fail> {
     if flags & LINK_NN_1028 != 0 {
         complete &= h.compute_output.is_some();
     }
-    if flags & LINK_NN_0819 != 0 {
+    if flags & (LINK_NN_0819 | LINK_NN_0625) != 0 {
         complete &= h.context_set_input.is_some() && h.context_get_output.is_some();
+    }
+    if flags & LINK_NN_0625 != 0 {
+        complete &= h.error_new.is_some();
+    }
+    if flags & LINK_WITX != 0 {
+        complete &= h.witx_call.is_some()
+            && h.witx_error.is_some()
+            && h.compute_poll.is_some()
+            && h.compute_end.is_some();
+    }
+    if flags & LINK_HOST != 0 {
+        complete &= h.metrics_counter.is_some()
+            && h.metrics_gauge.is_some()
+            && h.log.is_some()
+            && h.context_text.is_some()
+            && h.context_time_us.is_some();
     }
     if complete {
         Ok(())
@@ -127,6 +143,12 @@ fn link_component(
     }
     if flags & LINK_NN_0819 != 0 {
         nn::link(&mut linker, nn::Revision::R0819).map_err(internal)?;
+    }
+    if flags & LINK_NN_0625 != 0 {
+        nn::link(&mut linker, nn::Revision::R0625).map_err(internal)?;
+    }
+    if flags & LINK_HOST != 0 {
+        hostapi::link(&mut linker).map_err(internal)?;
     }
     let pre = linker
         .instantiate_pre(component)
@@ -207,6 +229,9 @@ fn link_module(engine: &EngineInner, module: &Module, flags: u32, entry: u32) ->
     if flags & LINK_P1 != 0 {
         wasmtime_wasi::p1::add_to_linker_async(&mut linker, |ctx: &mut Ctx| &mut ctx.wasi)
             .map_err(|e| Fail::from_wasmtime(&e, FailureKind::Internal))?;
+    }
+    if flags & LINK_WITX != 0 {
+        witx::link(&mut linker).map_err(|e| Fail::from_wasmtime(&e, FailureKind::Internal))?;
     }
     let pre =
         linker.instantiate_pre(module).map_err(|e| Fail::from_wasmtime(&e, FailureKind::Link))?;

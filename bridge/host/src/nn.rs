@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! wasi:nn bound by hand to C's table: both revisions over the same four resource types.
+//! wasi:nn bound by hand to C's table: all revisions over the same four resource types.
 //!
 //! Tensor bytes are passed to C as a view of guest memory and come back as a buffer of C's that is
 //! lowered with one copy. Resource handles are C's numbers; what a guest still holds when the store
@@ -23,18 +23,20 @@ use crate::limits::{Ctx, HostRef};
 pub enum Revision {
     R1028,
     R0819,
+    /// As 0819, and a guest may make errors of its own.
+    R0625,
 }
 
 enum TensorRes {}
 enum GraphRes {}
 enum ContextRes {}
-enum ErrorRes {}
+pub enum ErrorRes {}
 
 type Tensor = Resource<TensorRes>;
 type Graph = Resource<GraphRes>;
 type GraphContext = Resource<ContextRes>;
-type NnError = Resource<ErrorRes>;
-type NnResult<T> = std::result::Result<T, NnError>;
+pub type NnError = Resource<ErrorRes>;
+pub type NnResult<T> = std::result::Result<T, NnError>;
 
 #[derive(ComponentType, Lift, Lower, Clone, Copy)]
 #[component(enum)]
@@ -136,18 +138,20 @@ const ERROR_CODES: [ErrorCode; 9] = {
 /// Calls a function of C's table. `link` has checked that the slot is filled.
 macro_rules! enter {
     ($c:expr, $name:ident ( $($arg:expr),* )) => {{
-        let c: &HostRef = $c;
+        let c: &$crate::limits::HostRef = $c;
         match c.host.$name {
             // Safety: C's table is of the type that `ffi` mirrors, `user` is valid until the call
             // is freed, and every pointer argument is to a live local or to guest memory that
             // cannot move while C runs.
             Some(function) => unsafe { Ok(function(c.user, $($arg),*)) },
-            None => Err(defect(concat!("the host has no ", stringify!($name)))),
+            None => Err($crate::nn::defect(concat!("the host has no ", stringify!($name)))),
         }
     }};
 }
 
-fn defect(what: impl Into<String>) -> Error {
+pub(crate) use enter;
+
+pub fn defect(what: impl Into<String>) -> Error {
     Defect(what.into()).into()
 }
 
@@ -155,8 +159,13 @@ pub fn link(linker: &mut Linker<Ctx>, revision: Revision) -> Result<()> {
     let version = match revision {
         Revision::R1028 => "0.2.0-rc-2024-10-28",
         Revision::R0819 => "0.2.0-rc-2024-08-19",
+        Revision::R0625 => "0.2.0-rc-2024-06-25",
     };
     link_errors(linker, version)?;
+    if revision == Revision::R0625 {
+        let mut errors = linker.instance(&format!("wasi:nn/errors@{version}"))?;
+        errors.func_wrap("[constructor]error", error_new)?;
+    }
     link_tensor(linker, version)?;
     link_graph(linker, version)?;
     let mut i = linker.instance(&format!("wasi:nn/inference@{version}"))?;
@@ -170,7 +179,7 @@ pub fn link(linker: &mut Linker<Ctx>, revision: Revision) -> Result<()> {
                 Box::new(compute_named(store, this, inputs))
             },
         ),
-        Revision::R0819 => {
+        Revision::R0819 | Revision::R0625 => {
             let name = |method: &str| format!("[method]graph-execution-context.{method}");
             i.func_wrap(&name("set-input"), set_input)?;
             i.func_wrap(&name("get-output"), get_output)?;
@@ -194,6 +203,20 @@ fn link_errors(linker: &mut Linker<Ctx>, version: &str) -> Result<()> {
         let (_, data) = error_info(&store.data().c, this.rep())?;
         Ok((data,))
     })
+}
+
+fn error_new(
+    store: StoreContextMut<Ctx>,
+    (code, data): (ErrorCode, WasmStr),
+) -> Result<(NnError,)> {
+    let data = data.to_str(store.as_context())?;
+    let data = Span::new(data.as_bytes());
+    let mut error = 0;
+    // A constructor has no way to fail in WIT: all but success ends the call.
+    match enter!(&store.data().c, error_new(code as u32, data, &mut error))? {
+        NN_OK => Ok((NnError::new_own(error),)),
+        _ => Err(Stopped.into()),
+    }
 }
 
 fn error_info(c: &HostRef, error: u32) -> Result<(u32, String)> {
@@ -364,9 +387,9 @@ fn nn_result<T>(status: u32, error: u32, ok: impl FnOnce() -> T) -> Result<NnRes
 }
 
 /// An inference under way; C is told once that it is over, also when the call is dropped.
-struct Job {
-    c: HostRef,
-    job: u32,
+pub struct Job {
+    pub c: HostRef,
+    pub job: u32,
 }
 
 impl Drop for Job {
@@ -388,7 +411,7 @@ fn start(c: &HostRef, context: u32, inputs: Option<&[NamedTensor]>) -> Result<Nn
 }
 
 /// Waits for the job: C is asked each time the call is polled, and wakes the call by its own means.
-fn finished<'a>(
+pub fn finished<'a>(
     store: &'a mut StoreContextMut<'_, Ctx>,
     job: &'a Job,
 ) -> impl Future<Output = Result<NnResult<()>>> + Send + 'a {

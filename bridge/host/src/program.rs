@@ -4,6 +4,7 @@
 //! Types are written in WIT or wasm notation for people to read. Component types form a graph that
 //! a hostile file can blow up exponentially, so the text of one type is bounded.
 
+use std::borrow::Cow;
 use std::ffi::c_void;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -69,30 +70,45 @@ pub unsafe extern "C" fn gbw_program_is_component(p: *const GbwProgram) -> bool 
     unsafe { p.as_ref() }.is_some_and(|p| matches!(p.code, Code::Component(_)))
 }
 
+/// A program as wasm, whichever form it came in.
+pub struct Binary<'a> {
+    pub bytes: Cow<'a, [u8]>,
+    pub is_component: bool,
+}
+
+impl<'a> Binary<'a> {
+    pub fn new(bytes: &'a [u8]) -> Result<Binary<'a>, Fail> {
+        const MAGIC: &[u8] = b"\0asm";
+        let bytes = if bytes.starts_with(MAGIC) {
+            Cow::Borrowed(bytes)
+        } else {
+            Cow::Owned(text_to_binary(bytes)?)
+        };
+        match bytes.get(4..8) {
+            Some([1, 0, 0, 0]) => Ok(Binary { bytes, is_component: false }),
+            Some([_, 0, 1, 0]) => Ok(Binary { bytes, is_component: true }),
+            Some(version) => Err(Fail::new(
+                FailureKind::InvalidModule,
+                format!("unknown wasm version {version:02x?} (at offset 0x4)"),
+            )),
+            None => Err(Fail::new(
+                FailureKind::InvalidModule,
+                format!("cut off in the header after {} bytes", bytes.len()),
+            )),
+        }
+    }
+}
+
 fn compile(engine: &wasmtime::Engine, bytes: &[u8]) -> Result<Code, Fail> {
-    const MAGIC: &[u8] = b"\0asm";
-    let from_text;
-    let binary = if bytes.starts_with(MAGIC) {
-        bytes
-    } else {
-        from_text = text_to_binary(bytes)?;
-        &from_text
-    };
-    match binary.get(4..8) {
-        Some([1, 0, 0, 0]) => Module::from_binary(engine, binary)
-            .map(Code::Module)
-            .map_err(|e| Fail::from_wasmtime(&e, FailureKind::InvalidModule)),
-        Some([_, 0, 1, 0]) => Component::from_binary(engine, binary)
+    let binary = Binary::new(bytes)?;
+    if binary.is_component {
+        Component::from_binary(engine, &binary.bytes)
             .map(Code::Component)
-            .map_err(|e| Fail::from_wasmtime(&e, FailureKind::InvalidComponent)),
-        Some(version) => Err(Fail::new(
-            FailureKind::InvalidModule,
-            format!("unknown wasm version {version:02x?} (at offset 0x4)"),
-        )),
-        None => Err(Fail::new(
-            FailureKind::InvalidModule,
-            format!("cut off in the header after {} bytes", binary.len()),
-        )),
+            .map_err(|e| Fail::from_wasmtime(&e, FailureKind::InvalidComponent))
+    } else {
+        Module::from_binary(engine, &binary.bytes)
+            .map(Code::Module)
+            .map_err(|e| Fail::from_wasmtime(&e, FailureKind::InvalidModule))
     }
 }
 

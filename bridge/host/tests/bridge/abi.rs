@@ -34,6 +34,7 @@ macro_rules! structs {
 structs! {
     "struct gbw_span" Span { "ptr" ptr, "len" len }
     "struct gbw_string" GbwString { "ptr" ptr, "len" len, "cap" cap }
+    "struct gbw_bytes" GbwBytes { "ptr" ptr, "len" len, "cap" cap }
     "struct gbw_failure" Failure { "kind" kind, "trap" trap, "exit_status" exit_status,
         "message" message, "backtrace" backtrace }
     "struct gbw_engine_config" EngineConfig { "fuel" fuel, "memory64" memory64, "pooling" pooling,
@@ -60,7 +61,12 @@ structs! {
         "context_set_input" context_set_input, "context_get_output" context_get_output,
         "compute_start" compute_start, "compute_poll" compute_poll,
         "compute_output" compute_output, "compute_end" compute_end, "error_info" error_info,
-        "error_drop" error_drop }
+        "error_drop" error_drop, "error_new" error_new, "witx_call" witx_call,
+        "witx_error" witx_error, "metrics_counter" metrics_counter,
+        "metrics_gauge" metrics_gauge, "log" log, "context_text" context_text,
+        "context_time_us" context_time_us }
+    "struct gbw_memory" Memory { "ptr" ptr, "len" len }
+    "struct gbw_field" Field { "key" key, "value" value }
     "struct gbw_preopen" Preopen { "host_path" host_path, "guest_path" guest_path,
         "writable" writable }
     "struct gbw_waker" CWaker { "ctx" ctx, "wake" wake, "release" release }
@@ -131,6 +137,19 @@ fn numbers() -> Vec<(&'static str, u32)> {
         ("GBW_LINK_P1", LINK_P1),
         ("GBW_LINK_NN_1028", LINK_NN_1028),
         ("GBW_LINK_NN_0819", LINK_NN_0819),
+        ("GBW_LINK_NN_0625", LINK_NN_0625),
+        ("GBW_LINK_WITX", LINK_WITX),
+        ("GBW_LINK_HOST", LINK_HOST),
+        ("GBW_WITX_LOAD", WITX_LOAD),
+        ("GBW_WITX_LOAD_BY_NAME", WITX_LOAD_BY_NAME),
+        ("GBW_WITX_INIT_EXECUTION_CONTEXT", WITX_INIT_EXECUTION_CONTEXT),
+        ("GBW_WITX_SET_INPUT", WITX_SET_INPUT),
+        ("GBW_WITX_COMPUTE", WITX_COMPUTE),
+        ("GBW_WITX_GET_OUTPUT", WITX_GET_OUTPUT),
+        ("GBW_LOG_FIELDS_MAX", LOG_FIELDS_MAX as u32),
+        ("GBW_CONTEXT_CALL_ID", CONTEXT_CALL_ID),
+        ("GBW_CONTEXT_TENANT", CONTEXT_TENANT),
+        ("GBW_CONTEXT_TRACEPARENT", CONTEXT_TRACEPARENT),
         ("GBW_ENTRY_AGENT", ENTRY_AGENT),
         ("GBW_ENTRY_COMMAND", ENTRY_COMMAND),
         ("GBW_ENTRY_START", ENTRY_START),
