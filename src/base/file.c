@@ -23,6 +23,9 @@ int gb_file_open(const char *path, struct gb_error **err) {
                                                         : GB_IO;
     gb_fail_errno(err, code, eno, "could not open \"%s\": %s", path,
                   eno == ENOENT ? "no such file" : strerror(eno));
+    if (code == GB_NOT_FOUND) {
+        gb_hint(err, "Check the path; it is taken from the current folder.");
+    }
     return -1;
 }
 

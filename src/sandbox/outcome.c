@@ -124,8 +124,9 @@ static struct gb_error *count_error(const struct gb_call *c, enum gbw_failure_ki
         uint64_t most =
             c->limits.hostcall_bytes ? c->limits.hostcall_bytes : c->limits.memory_bytes;
         gb_fail(&error, GB_HOSTCALL_LIMIT, "one host call asked for too many bytes (%s)", line);
-        gb_hint(&error, "Host calls carry at most %s, which follows --memory.",
-                gb_text_bytes(most, limit));
+        char random[GB_AMOUNT_CAP];
+        gb_hint(&error, "A host call carries at most %s, which follows --memory, or %s at random.",
+                gb_text_bytes(most, limit), gb_text_bytes(c->limits.random_bytes, random));
     }
     return error;
 }

@@ -30,7 +30,8 @@ struct gbw_program *gb_program_compile(struct gb_sandbox *s, const char *name, s
                  gb_text_quote(gb_span_of(name), what));
         uint32_t kind = f.kind;
         gb_failure_error(&f, line, err);
-        if (kind == GBW_INVALID_MODULE || kind == GBW_INVALID_COMPONENT) {
+        if (kind == GBW_INVALID_MODULE || kind == GBW_INVALID_COMPONENT ||
+            kind == GBW_INVALID_TEXT) {
             gb_hint(err, "Give a WebAssembly component or a WASI command module, binary or text.");
         }
     }
