@@ -254,7 +254,8 @@ def test_models():
     for model in models.values():
         check_model(model)
         assert model["state"] == "ready", model
-        assert isinstance(model["warm_us"], int) and model["warm_us"] > 0, model
+        if model["name"] != "flags":  # its type cannot be carried, so it cannot be warmed
+            assert isinstance(model["warm_us"], int) and model["warm_us"] > 0, model
         assert model["bytes"] == (gb.TEST_MODELS / f"{model['name']}.onnx").stat().st_size
     assert models["sum2"]["inputs"] == [
         {"name": "a", "type": "f32", "shape": ["batch", 4]},

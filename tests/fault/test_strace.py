@@ -13,7 +13,7 @@ OPEN = re.compile(r'\b(?:open|openat|openat2|creat)\((?:AT_FDCWD|\d+)?(?:, )?"([
 CHANGES = re.compile(
     r'\b(mkdir|mkdirat|rename|renameat|renameat2|unlink|unlinkat|symlink|symlinkat|link|linkat|'
     r'chmod|fchmodat|truncate|mknod|mknodat)\((.*)\) = 0')
-HARMLESS = ("/dev/null", "/dev/full", "/dev/urandom")
+HARMLESS = re.compile(r"/dev/(?:null|full)|/proc/self/task/\d+/comm")  # comm: names of threads
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_no_file_is_written_elsewhere(trace):
     assert len(opened) > 20, "the pattern no longer fits what strace prints"
     bad = [m.group(0) for m in opened
            if int(m.group(3)) >= 0 and WRITES.search(m.group(2))
-           and m.group(1) not in HARMLESS and not m.group(1).startswith(allowed)]
+           and not HARMLESS.fullmatch(m.group(1)) and not m.group(1).startswith(allowed)]
     assert bad == []
 
 
@@ -79,6 +79,6 @@ def test_the_engine_phones_nobody(trace):
 
 
 def test_only_the_worker_is_executed(trace):
-    ran = [line for line in trace[1] if re.search(r"\bexecve(at)?\(", line) and line.endswith("= 0")]
+    ran = [line for line in trace[1] if re.search(r"\bexecve(at)?\(", line) and "= -1" not in line]
     assert len([line for line in ran if "glovebox-worker" in line]) == 1, ran
     assert len(ran) == 2, ran

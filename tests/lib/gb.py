@@ -15,7 +15,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("GLOVEBOX_BIN") or ROOT / "build" / "glovebox").resolve()
-GUESTS = ROOT / "build" / "guests"
+GUESTS = pathlib.Path(os.environ.get("GLOVEBOX_GUESTS") or ROOT / "build" / "guests")
 MODELS = ROOT / "models"
 TEST_MODELS = MODELS / "test"
 

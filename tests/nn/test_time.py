@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Deadlines inside an inference, and inferences that overlap."""
-import os
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -48,11 +50,22 @@ def two_thread_models(folder):
     return ("--models", folder)
 
 
+BUSY = "import time\nend = time.process_time() + 0.3\nwhile time.process_time() < end: pass"
+
+
+def free_cores():
+    """How much of two cores two busy processes get at this moment; 2.0 where nothing else runs."""
+    start = time.monotonic()
+    both = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(2)]
+    for process in both:
+        process.wait()
+    return 0.6 / (time.monotonic() - start - 0.03)
+
+
 def test_inferences_overlap_on_a_two_thread_worker(tmp_path):
-    if len(os.sched_getaffinity(0)) < 2:
-        pytest.skip("one core: nothing can overlap")
-    best = 9.0
-    for _ in range(3):  # neighbours on the machine may take a core for a while
+    best = None
+    for _ in range(gb.count(8, 30)):
+        before = free_cores()
         times = {}
         for jobs in (1, 8):
             out = gb.run(*two_thread_models(tmp_path), "--repeat", "8", "--jobs", jobs, SLOW,
@@ -61,9 +74,13 @@ def test_inferences_overlap_on_a_two_thread_worker(tmp_path):
             repeat = out.json["repeat"]
             # With 8 in flight the last to end has waited for all; alone they end one by one.
             times[jobs] = repeat["max_us"] if jobs == 8 else repeat["mean_us"] * 8
-        best = min(best, times[8] / times[1])
-        if best <= 0.6:
+        ratio = times[8] / times[1]
+        if ratio <= 0.6:
             return
+        if before > 1.8 and free_cores() > 1.8:  # else it says more about the neighbours
+            best = min(best or ratio, ratio)
+    if best is None:
+        pytest.skip("other programs use the cores: nothing could be measured")
     raise AssertionError(f"8 calls took {best:.2f} of their serial time")
 
 
