@@ -122,7 +122,7 @@ static void warm_up(struct gb_serve *s, struct gb_msg_loaded *loaded) {
     }
     gb_free(zeros);
     if (ok) {
-        loaded->warm_us = us;
+        loaded->warm_us = us ? us : 1; /* 0 stands for "not measured" */
         return;
     }
     loaded->warm_failed = 1;
