@@ -19,9 +19,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <glovebox/api.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
+GB_API_BEGIN
 
 #define GLOVEBOX_VERSION "0.1.0"
 
@@ -172,6 +175,7 @@ int gb_host_fd(const struct gb_host *h);
 /* Ends every running call with code "interrupted" (true) or "cancelled". Async-signal-unsafe. */
 void gb_host_cancel_all(struct gb_host *h, bool interrupted);
 
+GB_API_END
 #ifdef __cplusplus
 }
 #endif

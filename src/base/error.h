@@ -15,6 +15,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "glovebox/api.h"
+
 enum gb_code {
     GB_OK = 0,
 #define GB_ERROR(name, text, http, status, retry, doc) GB_##name,
@@ -61,7 +63,7 @@ void gb_error_set_value(struct gb_error **err, const char *value, size_t value_b
 bool gb_error_move(struct gb_error **err, struct gb_error *from);
 /* A deep copy; NULL in, NULL out. */
 struct gb_error *gb_error_copy(const struct gb_error *e);
-void gb_error_free(struct gb_error *e);
+GB_API void gb_error_free(struct gb_error *e);
 void gb_error_clear(struct gb_error **err);
 
 const char *gb_code_text(enum gb_code code);
