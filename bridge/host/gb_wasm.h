@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "glovebox/value.h" /* values and types have one form, from the guest to the embedder */
+
 #define GBW_ABI 1u
 uint32_t gbw_abi(void);
 /* "wasmtime 48.0.8"; static. */
@@ -298,13 +300,37 @@ enum gbw_link {
 enum gbw_entry {
     GBW_ENTRY_AGENT,   /* root export run: func(string) -> result<string, string> */
     GBW_ENTRY_COMMAND, /* wasi:cli/run */
-    GBW_ENTRY_START    /* a core module's _start */
+    GBW_ENTRY_START,   /* a core module's _start */
+    GBW_ENTRY_CALL     /* the export that gbw_link_more names, with values */
+};
+
+/* A function of C behind an import that the bridge does not know. args and what they point to are
+ * borrowed for the call. *ret (where the function has a result) stays valid until the next function
+ * of C is entered with the same user. False ends the call; C has kept the reason. */
+typedef bool gbw_custom_fn(void *user, void *data, const struct gb_value *args, size_t args_len,
+                           struct gb_value *ret);
+struct gbw_custom {
+    struct gbw_span interface; /* as the program imports it, with its version */
+    struct gbw_span name;
+    gbw_custom_fn *call; /* user is the call's */
+    void *data;          /* the function's own */
+};
+/* Copied by gbw_link_new, except what `data` points to. */
+struct gbw_link_more {
+    struct gbw_span call_interface; /* GBW_ENTRY_CALL; empty: an export of the world itself */
+    struct gbw_span call_name;
+    const struct gbw_custom *customs;
+    size_t customs_len;
 };
 
 struct gbw_linked;
-/* Type-checks and resolves everything that does not depend on the call (InstancePre). */
+/* Type-checks and resolves everything that does not depend on the call (InstancePre). more may be
+ * NULL. A component's customs are linked as the program imports them: C has compared the types. */
 struct gbw_linked *gbw_link_new(struct gbw_program *p, uint32_t link_flags, enum gbw_entry entry,
-                                const struct gbw_host *host, struct gbw_failure *f);
+                                const struct gbw_link_more *more, const struct gbw_host *host,
+                                struct gbw_failure *f);
+/* Of GBW_ENTRY_CALL: what to pass and to expect. Lives as long as l; NULL for other entries. */
+const struct gb_signature *gbw_linked_signature(const struct gbw_linked *l);
 void gbw_link_free(struct gbw_linked *l);
 
 /* ---- calls ---- */
@@ -325,6 +351,9 @@ struct gbw_call_config {
     void *user; /* passed to gbw_host; valid until gbw_call_free returns */
     struct gbw_waker waker;
     struct gbw_span argument; /* the agent's string */
+    /* GBW_ENTRY_CALL: one value for each parameter; borrowed until gbw_call_free. */
+    const struct gb_value *params;
+    size_t params_len;
     const struct gbw_span *args;
     size_t args_len; /* argv of a command, args[0] included */
     const struct gbw_span *env; /* name, value, name, value … */
@@ -345,20 +374,27 @@ struct gbw_call_config {
 
 enum gbw_poll { GBW_PENDING = 0, GBW_READY = 1 };
 enum gbw_outcome_kind {
-    GBW_DONE_OK,     /* agent: ok(text); command: status 0 */
+    GBW_DONE_OK,     /* agent: ok(text); command: status 0; call: value */
     GBW_DONE_ERR,    /* agent: err(text) */
     GBW_DONE_EXIT,   /* command: exit_status != 0, by proc_exit or by run's result */
     GBW_DONE_FAILED  /* failure is set */
 };
+struct gbw_answer;
 struct gbw_outcome {
     uint32_t kind; /* enum gbw_outcome_kind */
     int32_t exit_status;
     struct gbw_string text;
+    /* GBW_ENTRY_CALL: what the function returned; NULL: it returns nothing. It lives in `answer`,
+     * which the outcome owns: set both to NULL to keep them, and free with gbw_answer_free. */
+    const struct gb_value *value;
+    struct gbw_answer *answer;
+    uint64_t answer_bytes; /* of memory that the answer takes */
     struct gbw_failure failure;
     uint64_t fuel_left;
     uint64_t instantiate_us; /* creating store and instance; 0 if not reached */
 };
 void gbw_outcome_fini(struct gbw_outcome *o);
+void gbw_answer_free(struct gbw_answer *a);
 
 struct gbw_call;
 /* Does not run guest code yet. The waker is consumed also on failure. */

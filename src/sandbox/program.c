@@ -74,7 +74,7 @@ static bool program_link(struct gb_program *p, const struct gb_grants *grants,
         return false;
     }
     struct gbw_failure f = {0};
-    p->linked = gbw_link_new(p->code, flags, bridge_entry(p->entry), &gb_call_host, &f);
+    p->linked = gbw_link_new(p->code, flags, bridge_entry(p->entry), NULL, &gb_call_host, &f);
     if (p->linked) {
         return true;
     }

@@ -24,6 +24,8 @@ use crate::ffi::{
     TICK_YIELD, guard, guard_quiet,
 };
 use crate::limits::{Ctx, HostRef, Limiter};
+use crate::typed::{self, Params};
+use crate::value::Answer;
 use crate::link::{GbwLinked, LinkedInner, Pre};
 use crate::wasi;
 
@@ -71,6 +73,7 @@ struct Plan {
     linked: Arc<LinkedInner>,
     ctx: Ctx,
     argument: String,
+    params: Params,
     fuel: u64,
     hostcall_bytes_max: u64,
     answer_bytes_max: u64,
@@ -121,6 +124,7 @@ unsafe fn plan(linked: &Arc<LinkedInner>, config: &CallConfig) -> Result<Plan, F
     Ok(Plan {
         linked: linked.clone(),
         argument: argument.to_owned(),
+        params: Params::new(config.params, config.params_len),
         ctx: Ctx { c, wasi, limiter },
         fuel: config.fuel,
         hostcall_bytes_max: config.hostcall_bytes_max,
@@ -190,6 +194,9 @@ fn failed(fail: Fail) -> Outcome {
         kind: OutcomeKind::Failed as u32,
         exit_status: 0,
         text: GbwString::EMPTY,
+        value: std::ptr::null(),
+        answer: std::ptr::null_mut(),
+        answer_bytes: 0,
         failure: fail.into_c(),
         fuel_left: 0,
         instantiate_us: 0,
@@ -201,11 +208,12 @@ enum Done {
     Ok(String),
     Err(String),
     Exit(i32),
+    Answer(Box<Answer>),
 }
 
 async fn run(plan: Plan) -> Outcome {
     let start = Instant::now();
-    let Plan { linked, ctx, argument, fuel, hostcall_bytes_max, answer_bytes_max } = plan;
+    let Plan { linked, ctx, argument, params, fuel, hostcall_bytes_max, answer_bytes_max } = plan;
     let mut store = match store(&linked, ctx, fuel, hostcall_bytes_max) {
         Ok(store) => store,
         Err(e) => return failed(Fail::from_wasmtime(&e, FailureKind::Internal)),
@@ -251,8 +259,33 @@ async fn run(plan: Plan) -> Outcome {
             }
             .await
         }
+        Pre::Call { pre, index, types } => {
+            async {
+                let instance = pre.instantiate_async(&mut store).await?;
+                ready();
+                let answer =
+                    typed::call(&mut store, instance, index, types, params, hostcall_bytes_max)
+                        .await?;
+                Ok(Done::Answer(Box::new(answer)))
+            }
+            .await
+        }
+        Pre::Core { pre, name, types, initialize } => {
+            async {
+                let instance = pre.instantiate_async(&mut store).await?;
+                ready();
+                if *initialize {
+                    let start = instance.get_typed_func::<(), ()>(&mut store, "_initialize")?;
+                    start.call_async(&mut store, ()).await?;
+                }
+                let answer =
+                    typed::call_core(&mut store, instance, name, types, params).await?;
+                Ok(Done::Answer(Box::new(answer)))
+            }
+            .await
+        }
     };
-    let command = !matches!(linked.pre, Pre::Agent { .. });
+    let command = matches!(linked.pre, Pre::Command { .. } | Pre::Start { .. });
     // Once the guest runs, an error of no known type is its own: an answer that points outside its
     // memory, say.
     let otherwise = ready_us.map_or(FailureKind::Internal, |_| FailureKind::Trap);
@@ -312,6 +345,13 @@ fn outcome(done: Result<Done>, command: bool, otherwise: FailureKind) -> Outcome
         Ok(Done::Err(text)) => (OutcomeKind::Err, 0, text),
         Ok(Done::Exit(0)) => (OutcomeKind::Ok, 0, String::new()),
         Ok(Done::Exit(status)) => (OutcomeKind::Exit, status, String::new()),
+        Ok(Done::Answer(answer)) => {
+            let mut outcome = ended(OutcomeKind::Ok, 0, String::new());
+            outcome.value = answer.value();
+            outcome.answer_bytes = answer.bytes();
+            outcome.answer = Box::into_raw(answer);
+            return outcome;
+        }
         Err(error) => {
             let fail = Fail::from_wasmtime(&error, otherwise);
             match (fail.kind, fail.exit_status) {
@@ -323,10 +363,17 @@ fn outcome(done: Result<Done>, command: bool, otherwise: FailureKind) -> Outcome
             }
         }
     };
+    ended(kind, exit_status, text)
+}
+
+fn ended(kind: OutcomeKind, exit_status: i32, text: String) -> Outcome {
     Outcome {
         kind: kind as u32,
         exit_status,
         text: GbwString::new(text),
+        value: std::ptr::null(),
+        answer: std::ptr::null_mut(),
+        answer_bytes: 0,
         failure: Failure::NONE,
         fuel_left: 0,
         instantiate_us: 0,

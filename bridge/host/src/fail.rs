@@ -86,6 +86,19 @@ impl fmt::Display for AnswerTooLong {
 }
 impl std::error::Error for AnswerTooLong {}
 
+/// The values of a call take more host-call bytes than it has.
+#[derive(Debug)]
+pub struct HostcallBytes {
+    pub bytes_max: u64,
+}
+
+impl fmt::Display for HostcallBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the arguments take more than {} bytes of the host", self.bytes_max)
+    }
+}
+impl std::error::Error for HostcallBytes {}
+
 #[derive(Debug)]
 pub struct Fail {
     pub kind: FailureKind,
@@ -134,6 +147,8 @@ impl Fail {
             fail.kind = FailureKind::Stopped;
         } else if error.is::<AnswerTooLong>() {
             fail.kind = FailureKind::LimitAnswer;
+        } else if error.is::<HostcallBytes>() {
+            fail.kind = FailureKind::LimitHostcall;
         } else if let Some(exit) = error.downcast_ref::<I32Exit>() {
             fail.kind = FailureKind::Exit;
             fail.exit_status = exit.0;

@@ -8,6 +8,7 @@ use std::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::fail::{Fail, FailureKind};
+use crate::value::Answer;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -345,6 +346,125 @@ pub const CONTEXT_TRACEPARENT: u32 = 2;
 pub const ENTRY_AGENT: u32 = 0;
 pub const ENTRY_COMMAND: u32 = 1;
 pub const ENTRY_START: u32 = 2;
+pub const ENTRY_CALL: u32 = 3;
+
+// The data of `glovebox/value.h`.
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Text {
+    pub ptr: *const c_char,
+    pub len: usize,
+}
+
+impl Text {
+    pub fn new(bytes: &[u8]) -> Text {
+        Text { ptr: bytes.as_ptr().cast(), len: bytes.len() }
+    }
+
+    /// # Safety
+    /// `ptr` points to `len` readable bytes that outlive `'a`, or `len` is 0.
+    pub unsafe fn bytes<'a>(self) -> &'a [u8] {
+        // Safety: the caller's promise.
+        unsafe { slice(self.ptr.cast::<u8>(), self.len) }
+    }
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Items {
+    pub items: *const Value,
+    pub len: usize,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub union ValueOf {
+    pub boolean: u8,
+    pub integer: i64,
+    pub natural: u64,
+    pub f32: f32,
+    pub f64: f64,
+    pub text: Text,
+    pub list: Items,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Value {
+    pub kind: u32,
+    pub which: u32,
+    pub of: ValueOf,
+}
+
+// Safety: plain data; whoever keeps a value says how long and on which threads its pointers hold.
+unsafe impl Send for Value {}
+// Safety: as above.
+unsafe impl Sync for Value {}
+
+pub const NO_TYPE: u32 = u32::MAX;
+
+#[repr(C)]
+pub struct Member {
+    pub name: Text,
+    pub ty: u32,
+}
+
+#[repr(C)]
+pub struct TypeNode {
+    pub kind: u32,
+    pub first: u32,
+    pub len: u32,
+}
+
+#[repr(C)]
+pub struct Signature {
+    pub types: *const TypeNode,
+    pub types_len: usize,
+    pub members: *const Member,
+    pub members_len: usize,
+    pub params: u32,
+    pub params_len: u32,
+    pub result: u32,
+}
+
+impl Signature {
+    pub const EMPTY: Signature = Signature {
+        types: std::ptr::null(),
+        types_len: 0,
+        members: std::ptr::null(),
+        members_len: 0,
+        params: 0,
+        params_len: 0,
+        result: NO_TYPE,
+    };
+}
+
+pub type CustomFn = unsafe extern "C" fn(
+    user: *mut c_void,
+    data: *mut c_void,
+    args: *const Value,
+    args_len: usize,
+    ret: *mut Value,
+) -> bool;
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Custom {
+    pub interface: Span,
+    pub name: Span,
+    pub call: Option<CustomFn>,
+    pub data: *mut c_void,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct LinkMore {
+    pub call_interface: Span,
+    pub call_name: Span,
+    pub customs: *const Custom,
+    pub customs_len: usize,
+}
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -368,6 +488,8 @@ pub struct CallConfig {
     pub user: *mut c_void,
     pub waker: CWaker,
     pub argument: Span,
+    pub params: *const Value,
+    pub params_len: usize,
     pub args: *const Span,
     pub args_len: usize,
     pub env: *const Span,
@@ -403,6 +525,9 @@ pub struct Outcome {
     pub kind: u32,
     pub exit_status: i32,
     pub text: GbwString,
+    pub value: *const Value,
+    pub answer: *mut Answer,
+    pub answer_bytes: u64,
     pub failure: Failure,
     pub fuel_left: u64,
     pub instantiate_us: u64,
@@ -415,7 +540,23 @@ pub unsafe extern "C" fn gbw_outcome_fini(o: *mut Outcome) {
     // Safety: the caller's promise.
     if let Some(o) = unsafe { o.as_mut() } {
         o.text.release();
-        // Safety: a field of the caller's outcome.
-        unsafe { gbw_failure_fini(&mut o.failure) };
+        o.value = std::ptr::null();
+        // Safety: fields of the caller's outcome.
+        unsafe {
+            gbw_answer_free(std::mem::replace(&mut o.answer, std::ptr::null_mut()));
+            gbw_failure_fini(&mut o.failure);
+        }
     }
+}
+
+/// # Safety
+/// `a` is NULL or from an outcome, and not used afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gbw_answer_free(a: *mut Answer) {
+    guard_quiet((), || {
+        if !a.is_null() {
+            // Safety: the caller's promise; `Box::into_raw` made it.
+            drop(unsafe { Box::from_raw(a) });
+        }
+    });
 }

@@ -10,6 +10,7 @@
 
 pub mod call;
 pub mod code;
+mod custom;
 pub mod engine;
 pub mod fail;
 pub mod ffi;
@@ -19,6 +20,9 @@ pub mod link;
 mod nn;
 pub mod program;
 pub mod text;
+mod typed;
+pub mod types;
+pub mod value;
 mod wasi;
 mod witx;
 

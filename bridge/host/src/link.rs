@@ -10,18 +10,23 @@ use wasmtime::{ExternType, Module};
 use crate::engine::EngineInner;
 use crate::fail::{Fail, FailureKind};
 use crate::ffi::{
-    ENTRY_AGENT, ENTRY_COMMAND, ENTRY_START, Failure, Host, LINK_HOST, LINK_NN_0625,
-    LINK_NN_0819, LINK_NN_1028, LINK_P1, LINK_SOCKETS, LINK_WASI, LINK_WITX, guard, guard_quiet,
+    Custom, ENTRY_AGENT, ENTRY_CALL, ENTRY_COMMAND, ENTRY_START, Failure, Host, LINK_HOST,
+    LINK_NN_0625, LINK_NN_0819, LINK_NN_1028, LINK_P1, LINK_SOCKETS, LINK_WASI, LINK_WITX,
+    LinkMore, Signature, guard, guard_quiet, slice,
 };
 use crate::limits::Ctx;
 use crate::program::{Code, GbwProgram, func_text};
-use crate::{hostapi, nn, wasi, witx};
+use crate::types::Types;
+use crate::{custom, hostapi, nn, wasi, witx};
 
 /// A program with its imports resolved, and the way into it.
 pub enum Pre {
     Agent { pre: component::InstancePre<Ctx>, run: ComponentExportIndex },
     Command { pre: component::InstancePre<Ctx>, run: ComponentExportIndex },
     Start { pre: wasmtime::InstancePre<Ctx> },
+    Call { pre: component::InstancePre<Ctx>, index: ComponentExportIndex, types: Box<Types> },
+    /// `initialize`: the module is a reactor, whose "_initialize" runs first.
+    Core { pre: wasmtime::InstancePre<Ctx>, name: String, types: Box<Types>, initialize: bool },
 }
 
 pub struct LinkedInner {
@@ -35,13 +40,22 @@ pub struct GbwLinked {
     pub inner: Arc<LinkedInner>,
 }
 
+/// What the caller named beside the entry.
+struct More<'a> {
+    interface: &'a str,
+    name: &'a str,
+    customs: &'a [Custom],
+}
+
 /// # Safety
-/// `p` is from `gbw_program_new`, `host` readable, `f` NULL or writable.
+/// `p` is from `gbw_program_new`, `host` readable, `more` NULL or readable with what it points to,
+/// `f` NULL or writable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn gbw_link_new(
     p: *mut GbwProgram,
     link_flags: u32,
     entry: u32,
+    more: *const LinkMore,
     host: *const Host,
     f: *mut Failure,
 ) -> *mut GbwLinked {
@@ -52,9 +66,17 @@ pub unsafe extern "C" fn gbw_link_new(
                 return Err(Fail::new(FailureKind::Config, "no program or no host functions"));
             };
             check_host(host, link_flags)?;
+            let more = match more.as_ref() {
+                Some(more) => More {
+                    interface: more.call_interface.text("an interface")?,
+                    name: more.call_name.text("a function")?,
+                    customs: slice(more.customs, more.customs_len),
+                },
+                None => More { interface: "", name: "", customs: &[] },
+            };
             let pre = match &p.code {
-                Code::Component(c) => link_component(&p.engine, c, link_flags, entry)?,
-                Code::Module(m) => link_module(&p.engine, m, link_flags, entry)?,
+                Code::Component(c) => link_component(&p.engine, c, link_flags, entry, &more)?,
+                Code::Module(m) => link_module(&p.engine, m, link_flags, entry, &more)?,
             };
             let inner = LinkedInner { engine: p.engine.clone(), host: Arc::new(*host), pre };
             Ok(Box::into_raw(Box::new(GbwLinked { inner: Arc::new(inner) })))
@@ -72,6 +94,17 @@ pub unsafe extern "C" fn gbw_link_free(l: *mut GbwLinked) {
             drop(unsafe { Box::from_raw(l) });
         }
     });
+}
+
+/// # Safety
+/// `l` is from `gbw_link_new` and not freed yet.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gbw_linked_signature(l: *const GbwLinked) -> *const Signature {
+    // Safety: the caller's promise.
+    match unsafe { l.as_ref() }.map(|l| &l.inner.pre) {
+        Some(Pre::Call { types, .. } | Pre::Core { types, .. }) => &types.c,
+        _ => std::ptr::null(),
+    }
 }
 
 /// Refuses a table with a hole where a linked interface would step into it.
@@ -132,6 +165,7 @@ fn link_component(
     component: &Component,
     flags: u32,
     entry: u32,
+    more: &More<'_>,
 ) -> Result<Pre, Fail> {
     let internal = |e: wasmtime::Error| Fail::from_wasmtime(&e, FailureKind::Internal);
     let mut linker = component::Linker::<Ctx>::new(&engine.engine);
@@ -150,12 +184,18 @@ fn link_component(
     if flags & LINK_HOST != 0 {
         hostapi::link(&mut linker).map_err(internal)?;
     }
+    // Safety: `gbw_link_new` promises that the spans are readable.
+    unsafe { custom::link(&mut linker, &engine.engine, component, more.customs)? };
     let pre = linker
         .instantiate_pre(component)
         .map_err(|e| Fail::from_wasmtime(&e, FailureKind::Link))?;
     match entry {
         ENTRY_AGENT => Ok(Pre::Agent { run: agent_entry(engine, component)?, pre }),
         ENTRY_COMMAND => Ok(Pre::Command { run: command_entry(engine, component)?, pre }),
+        ENTRY_CALL => {
+            let (index, types) = call_entry(engine, component, more)?;
+            Ok(Pre::Call { pre, index, types })
+        }
         _ => Err(Fail::new(FailureKind::NoExport, "a component has no \"_start\" to enter")),
     }
 }
@@ -224,7 +264,59 @@ fn is_run(func: &ComponentFunc) -> bool {
         })
 }
 
-fn link_module(engine: &EngineInner, module: &Module, flags: u32, entry: u32) -> Result<Pre, Fail> {
+fn call_entry(
+    engine: &EngineInner,
+    component: &Component,
+    more: &More<'_>,
+) -> Result<(ComponentExportIndex, Box<Types>), Fail> {
+    let More { interface, name, .. } = more;
+    let ty = component.component_type();
+    let (item, index) = if interface.is_empty() {
+        let item = ty.get_export(&engine.engine, name).map(|e| e.ty);
+        (item, component.get_export_index(None, name))
+    } else {
+        let item = match ty.get_export(&engine.engine, interface).map(|e| e.ty) {
+            Some(ComponentItem::ComponentInstance(i)) => {
+                i.get_export(&engine.engine, name).map(|e| e.ty)
+            }
+            _ => None,
+        };
+        let instance = component.get_export_index(None, interface);
+        (item, instance.and_then(|i| component.get_export_index(Some(&i), name)))
+    };
+    let fail = |why: &str| Fail::new(FailureKind::NoExport, format!("the export \"{name}\": {why}"));
+    match (item, index) {
+        (Some(ComponentItem::ComponentFunc(func)), Some(_)) if func.async_() => {
+            Err(fail("it is an async function"))
+        }
+        (Some(ComponentItem::ComponentFunc(func)), Some(index)) => {
+            Ok((index, Types::of_component(&func).map_err(fail)?))
+        }
+        _ => Err(fail("it is not a function")),
+    }
+}
+
+/// A core module's function; whether there is an "_initialize".
+fn core_entry(module: &Module, name: &str) -> Result<(Box<Types>, bool), Fail> {
+    let fail = |why: &str| Fail::new(FailureKind::NoExport, format!("the export \"{name}\": {why}"));
+    let types = match module.get_export(name) {
+        Some(ExternType::Func(ty)) => Types::of_core(&ty).map_err(fail)?,
+        _ => return Err(fail("it is not a function")),
+    };
+    let initialize = match module.get_export("_initialize") {
+        Some(ExternType::Func(ty)) => ty.params().len() == 0 && ty.results().len() == 0,
+        _ => false,
+    };
+    Ok((types, initialize && name != "_initialize"))
+}
+
+fn link_module(
+    engine: &EngineInner,
+    module: &Module,
+    flags: u32,
+    entry: u32,
+    more: &More<'_>,
+) -> Result<Pre, Fail> {
     let mut linker = wasmtime::Linker::<Ctx>::new(&engine.engine);
     if flags & LINK_P1 != 0 {
         wasmtime_wasi::p1::add_to_linker_async(&mut linker, |ctx: &mut Ctx| &mut ctx.wasi)
@@ -235,6 +327,10 @@ fn link_module(engine: &EngineInner, module: &Module, flags: u32, entry: u32) ->
     }
     let pre =
         linker.instantiate_pre(module).map_err(|e| Fail::from_wasmtime(&e, FailureKind::Link))?;
+    if entry == ENTRY_CALL {
+        let (types, initialize) = core_entry(module, more.name)?;
+        return Ok(Pre::Core { pre, name: more.name.to_owned(), types, initialize });
+    }
     if entry != ENTRY_START {
         let what = "a core module has neither an agent's \"run\" nor \"wasi:cli/run\"";
         return Err(Fail::new(FailureKind::NoExport, what));

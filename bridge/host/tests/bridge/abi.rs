@@ -8,6 +8,7 @@ use std::process::Command;
 use glovebox_bridge_host::fail::{FailureKind, TrapKind};
 use glovebox_bridge_host::ffi::*;
 use glovebox_bridge_host::text::{GbtValue, Kind};
+use glovebox_bridge_host::types::Kind as ValueKind;
 
 /// One list for both languages: the C name, the Rust type, the fields by C and Rust name.
 macro_rules! structs {
@@ -78,7 +79,16 @@ structs! {
         "answer_bytes_max" answer_bytes_max, "handles_max" handles_max,
         "instances_max" instances_max, "memories_max" memories_max, "tables_max" tables_max }
     "struct gbw_outcome" Outcome { "kind" kind, "exit_status" exit_status, "text" text,
-        "failure" failure, "fuel_left" fuel_left, "instantiate_us" instantiate_us }
+        "value" value, "answer" answer, "answer_bytes" answer_bytes, "failure" failure, "fuel_left" fuel_left, "instantiate_us" instantiate_us }
+    "struct gb_text" Text { "ptr" ptr, "len" len }
+    "struct gb_value" Value { "kind" kind, "which" which, "of" of }
+    "struct gb_value_member" Member { "name" name, "type" ty }
+    "struct gb_value_type" TypeNode { "kind" kind, "first" first, "len" len }
+    "struct gb_signature" Signature { "types" types, "types_len" types_len, "members" members,
+        "members_len" members_len, "params" params, "params_len" params_len, "result" result }
+    "struct gbw_custom" Custom { "interface" interface, "name" name, "call" call, "data" data }
+    "struct gbw_link_more" LinkMore { "call_interface" call_interface, "call_name" call_name,
+        "customs" customs, "customs_len" customs_len }
     "struct gbt_value" GbtValue { "kind" kind, "line" line, "column" column, "path" path,
         "path_len" path_len, "text" text, "text_len" text_len, "integer" integer,
         "number" number }
@@ -90,6 +100,10 @@ fn numbers() -> Vec<(&'static str, u32)> {
     use TrapKind as T;
     vec![
         ("GBW_ABI", glovebox_bridge_host::ABI),
+        ("GB_VALUE_BOOL", ValueKind::Bool as u32),
+        ("GB_VALUE_BYTES", ValueKind::Bytes as u32),
+        ("GB_VALUE_OTHER", ValueKind::Other as u32),
+        ("GB_VALUE_NO_TYPE", NO_TYPE),
         ("GBW_NONE", F::None as u32),
         ("GBW_PANIC", F::Panic as u32),
         ("GBW_INTERNAL", F::Internal as u32),
@@ -153,6 +167,7 @@ fn numbers() -> Vec<(&'static str, u32)> {
         ("GBW_ENTRY_AGENT", ENTRY_AGENT),
         ("GBW_ENTRY_COMMAND", ENTRY_COMMAND),
         ("GBW_ENTRY_START", ENTRY_START),
+        ("GBW_ENTRY_CALL", ENTRY_CALL),
         ("GBW_PENDING", POLL_PENDING),
         ("GBW_READY", POLL_READY),
         ("GBW_DONE_OK", OutcomeKind::Ok as u32),
@@ -162,7 +177,7 @@ fn numbers() -> Vec<(&'static str, u32)> {
         ("GBT_STRING", Kind::String as u32),
         ("GBT_INTEGER", Kind::Integer as u32),
         ("GBT_FLOAT", Kind::Float as u32),
-        ("GBT_BOOL", Kind::Bool as u32),
+        ("GBT_BOOL", ValueKind::Bool as u32),
         ("GBT_DATETIME", Kind::Datetime as u32),
         ("GBT_TABLE", Kind::Table as u32),
         ("GBT_ARRAY", Kind::Array as u32),
@@ -197,7 +212,9 @@ int main(void) {{ {structs} {constants} return 0; }}
     std::fs::write(&file, source).unwrap();
     let cc = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
     let status = Command::new(cc)
-        .args(["-std=gnu17", "-Wall", "-Werror", "-I", env!("CARGO_MANIFEST_DIR"), "-o"])
+        .args(["-std=gnu17", "-Wall", "-Werror", "-I", env!("CARGO_MANIFEST_DIR"), "-I"])
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../include"))
+        .arg("-o")
         .args([&program, &file])
         .status()
         .expect("a C compiler");

@@ -253,8 +253,18 @@ impl Program {
     }
 
     pub fn link_host(&self, flags: u32, entry: u32, host: &Host) -> Result<Linked, Failed> {
+        self.link_more(flags, entry, std::ptr::null(), host)
+    }
+
+    pub fn link_more(
+        &self,
+        flags: u32,
+        entry: u32,
+        more: *const LinkMore,
+        host: &Host,
+    ) -> Result<Linked, Failed> {
         let mut f = Failure::NONE;
-        let raw = unsafe { gbw_link_new(self.0, flags, entry, host, &mut f) };
+        let raw = unsafe { gbw_link_new(self.0, flags, entry, more, host, &mut f) };
         made(raw, &mut f).map(Linked)
     }
 }
@@ -315,6 +325,8 @@ pub fn call_config(user: &mut User, wakes: &Arc<Wakes>) -> CallConfig {
             release: Some(waker_release),
         },
         argument: Span::new(b""),
+        params: std::ptr::null(),
+        params_len: 0,
         args: std::ptr::null(),
         args_len: 0,
         env: std::ptr::null(),

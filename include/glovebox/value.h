@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * WIT values and their types as plain C data: what typed calls take and give, and what host
+ * functions of the embedder's own see.
+ *
+ * A type is flattened: an array of nodes whose members lie side by side in a second array, so that
+ * it can be walked without recursion. A value is a tree that its type explains: names are not in it.
+ *
+ * Ownership: plain data; whoever made a value says how long its pointers hold. Limits: a type has at
+ * most 10,000 nodes and a depth of 32; what has more, and resources, cannot cross.
+ */
+#ifndef GLOVEBOX_VALUE_H
+#define GLOVEBOX_VALUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum gb_value_kind {
+    GB_VALUE_BOOL = 1,
+    GB_VALUE_S8,
+    GB_VALUE_U8,
+    GB_VALUE_S16,
+    GB_VALUE_U16,
+    GB_VALUE_S32,
+    GB_VALUE_U32,
+    GB_VALUE_S64,
+    GB_VALUE_U64,
+    GB_VALUE_F32,
+    GB_VALUE_F64,
+    GB_VALUE_CHAR,
+    GB_VALUE_STRING,
+    GB_VALUE_BYTES, /* list<u8> */
+    GB_VALUE_LIST,
+    GB_VALUE_RECORD,
+    GB_VALUE_TUPLE,
+    GB_VALUE_VARIANT,
+    GB_VALUE_ENUM,
+    GB_VALUE_OPTION,
+    GB_VALUE_RESULT,
+    GB_VALUE_FLAGS,
+    GB_VALUE_OTHER /* types only: a resource, a stream, a reference */
+};
+
+struct gb_text {
+    const char *ptr; /* UTF-8 (or bytes), not NUL-terminated */
+    size_t len;
+};
+
+struct gb_value {
+    uint32_t kind;  /* enum gb_value_kind */
+    uint32_t which; /* variant, enum: the case's number; option: 0 none, 1 some; result: 0 ok, 1 err */
+    union {
+        bool boolean;
+        int64_t integer;   /* s8 … s64 */
+        uint64_t natural;  /* u8 … u64; char: the scalar value; flags: bit i stands for name i */
+        float f32;
+        double f64;
+        struct gb_text text; /* string, bytes */
+        struct {             /* list, record, tuple; variant, option, result: the payload or none */
+            const struct gb_value *items;
+            size_t len;
+        } list;
+    } of;
+};
+
+#define GB_VALUE_NO_TYPE UINT32_MAX
+struct gb_value_member {
+    struct gb_text name; /* record, variant, enum, flags, parameters; else empty */
+    uint32_t type;       /* number of a node; GB_VALUE_NO_TYPE: no payload */
+};
+struct gb_value_type {
+    uint32_t kind;  /* enum gb_value_kind */
+    uint32_t first; /* its members: list and option 1, result 2 (ok, err), others as named */
+    uint32_t len;
+};
+struct gb_signature {
+    const struct gb_value_type *types;
+    size_t types_len;
+    const struct gb_value_member *members;
+    size_t members_len;
+    uint32_t params; /* the first of params_len members */
+    uint32_t params_len;
+    uint32_t result; /* number of a node, or GB_VALUE_NO_TYPE */
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif
