@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Prints docs/ERRORS.md or docs/LIMITS.md from the tables in the code.
+"""Prints docs/ERRORS.md or docs/LIMITS.md from the tables in the code, docs/CLI.md from the
+`--help` of the built program (GLOVEBOX_BIN, else build/glovebox).
 
-  tools/gen_docs.py errors|limits    prints the page
-  tools/gen_docs.py --write          writes both pages
+  tools/gen_docs.py cli|errors|limits    prints the page
+  tools/gen_docs.py --write              writes all pages
 """
+import os
 import pathlib
 import re
+import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -111,7 +114,8 @@ def default_text(expression, unit):
 
 def limits_page():
     table = rows(LIMITS, "GB_LIMIT",
-                 rf"(\w+),\s*([^,]+),\s*(\w+),\s*{STRING},\s*{STRING},\s*({STRING}(?:\s*{STRING})*)\)")
+                 rf"(\w+),\s*([^,]+),\s*(\w+),\s*{STRING},\s*{STRING},"
+                 rf"\s*({STRING}(?:\s*{STRING})*)\)")
     out = [LIMITS_HEAD, "\n| option | default | code | what it bounds |\n|---|---|---|---|\n"]
     for row in table:
         if row is None:
@@ -123,7 +127,63 @@ def limits_page():
     return "".join(out) + LIMITS_TAIL
 
 
-PAGES = {"errors": (errors_page, ROOT / "docs" / "ERRORS.md"),
+CLI_HEAD = """# Command line
+
+`glovebox VERB [OPTIONS] …`: what each verb's `--help` says. Every verb that prints a result takes
+`--json` and then prints exactly one JSON object on stdout. Errors go to stderr as
+`error: CODE: message` with `hint: …` on the next line; [ERRORS.md](ERRORS.md) lists the codes,
+[LIMITS.md](LIMITS.md) the limits.
+
+"""
+
+
+def help_of(*verb):
+    program = pathlib.Path(os.environ.get("GLOVEBOX_BIN") or ROOT / "build" / "glovebox")
+    if not os.access(program, os.X_OK):
+        sys.exit(f"{program} is missing: run `make` first, or set GLOVEBOX_BIN")
+    out = subprocess.run([program, *verb, "--help"], capture_output=True, text=True, check=True)
+    return out.stdout
+
+
+def option_rows(lines, verb):
+    """Options begin in column 2; their text begins in column 30, beside or below the name."""
+    found = []
+    for line in lines:
+        if re.match(r"  -", line):
+            name, _, text = line.strip().partition("  ")
+            found.append([name, text.strip()])
+        elif line.startswith(" " * 30) and found:
+            found[-1][1] = f"{found[-1][1]} {line.strip()}".strip()
+        else:
+            sys.exit(f"glovebox {verb} --help: this line is not of the usual form: {line!r}")
+    return "".join(f"| `{escape(name)}` | {escape(text)} |\n" for name, text in found)
+
+
+def escape(text):
+    return text.replace("|", "\\|")
+
+
+def verb_section(verb):
+    head, _, rest = help_of(verb).partition("\nOptions:\n")
+    usage, _, about = head.partition("\n\n")
+    options, _, notes = rest.partition("\n\n")
+    usage = usage.removeprefix("Usage: ").strip()
+    return (f"\n## {verb}\n\n```\n{usage}\n```\n\n{about.strip()}\n\n"
+            f"| option | meaning [default] |\n|---|---|\n{option_rows(options.splitlines(), verb)}"
+            + (f"\n{notes.strip()}\n" if notes.strip() else ""))
+
+
+def cli_page():
+    verbs = re.findall(r"^  ([a-z]+)  +(\S.*)$", help_of(), re.M)
+    if not verbs:
+        sys.exit("glovebox --help: no verbs found")
+    table = "".join(f"| [`{verb}`](#{verb}) | {escape(what)} |\n" for verb, what in verbs)
+    return (CLI_HEAD + "| verb | does |\n|---|---|\n" + table
+            + "".join(verb_section(verb) for verb, _ in verbs))
+
+
+PAGES = {"cli": (cli_page, ROOT / "docs" / "CLI.md"),
+         "errors": (errors_page, ROOT / "docs" / "ERRORS.md"),
          "limits": (limits_page, ROOT / "docs" / "LIMITS.md")}
 
 
