@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The cost of one call through libglovebox: new store, pooled instance, typed call, grants, limits
- * and ledger in place. Usage: lib_call PROGRAM ARGUMENT CALLS. Prints mean, p50, p99 in microseconds
- * (start of gb_guest_call to done), the instantiation part, and resident memory before and after.
+ * and ledger in place. Usage: lib_call PROGRAM ARGUMENT CALLS. Prints mean, p50, p99 in
+ * microseconds (start of gb_guest_call to done), the instantiation part, and resident memory before
+ * and after.
  */
 #include <glovebox/glovebox.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures the rows of docs' table of numbers, each next to its target, with a direct native run of
-the same model in the same minute. Prints the table; without --quick also writes bench/RESULTS.md."""
+the same model in the same minute. Prints the table; without --quick writes bench/RESULTS.md too."""
 import datetime
 import glob
 import json
@@ -129,8 +129,8 @@ def main():
     with open("bench/RESULTS.md", "w") as f:
         f.write("# Measured\n\n")
         f.write(f"{datetime.date.today()}, {os.cpu_count()} cores, {cpu}, Linux "
-                f"{platform.release().split('-')[0]}. Made by `make bench`; every row is one run of "
-                "its command, the native anchor in the same minute.\n\n")
+                f"{platform.release().split('-')[0]}. Made by `make bench`; every row is one run "
+                "of its command, the native anchor in the same minute.\n\n")
         f.write("| what | measured | target | met |\n|---|---|---|---|\n")
         for what, measured, target, met, _ in rows:
             f.write(f"| {what} | {measured} | {target} | {'yes' if met else 'no'} |\n")

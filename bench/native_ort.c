@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The anchor: ONNX Runtime called directly from C, one thread, the caller's buffers wrapped, as an
- * embedder without any sandbox would. Usage: native_ort LIB MODEL ELEMENTS RUNS [DIM…]; every model has
- * one f32 input and one f32 output. Prints one line: mean, p50, p99 in microseconds.
+ * embedder without any sandbox would. Usage: native_ort LIB MODEL ELEMENTS RUNS [DIM…]; every model
+ * has one f32 input and one f32 output. Prints one line: mean, p50, p99 in microseconds.
  */
 #include <dlfcn.h>
 #include <stdio.h>

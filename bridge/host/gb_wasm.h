@@ -160,9 +160,10 @@ struct gbw_item {
     /* Component: interface name ("wasi:nn/graph@…"), empty at the world's root.
      * Core module import: the module name. Core module export: empty. */
     struct gbw_span interface;
-    struct gbw_span name; /* "[method]graph.init-execution-context", "run", "fd_write"; empty for the
-                             interface itself */
-    struct gbw_span type; /* in WIT or wasm notation: "func(arg: string) -> result<string, string>" */
+    /* "[method]graph.init-execution-context", "run", "fd_write"; empty for the interface itself. */
+    struct gbw_span name;
+    /* In WIT or wasm notation: "func(arg: string) -> result<string, string>". */
+    struct gbw_span type;
 };
 typedef void gbw_item_fn(void *user, const struct gbw_item *item);
 void gbw_program_imports(const struct gbw_program *p, gbw_item_fn *each, void *user);
@@ -182,8 +183,8 @@ struct gbw_named_tensor {
     struct gbw_span name;
     uint32_t tensor;
 };
-/* A core module's exported memory "memory", valid until the function it was passed to returns. ptr is
- * NULL where the guest exports none, or a shared one. */
+/* A core module's exported memory "memory", valid until the function it was passed to returns. ptr
+ * is NULL where the guest exports none, or a shared one. */
 struct gbw_memory {
     uint8_t *ptr;
     size_t len;
@@ -269,8 +270,9 @@ struct gbw_host {
                                     uint32_t *ret_error);
 
     /* wasi_ephemeral_nn: the guest's arguments as they are; nothing of them is checked before.
-     * OK: *ret_errno goes to the guest. PENDING (compute only): *ret_job is polled with compute_poll
-     * and ended with compute_end; an error handle of that goes to witx_error, which consumes it. */
+     * OK: *ret_errno goes to the guest. PENDING (compute only): *ret_job is polled with
+     * compute_poll and ended with compute_end; an error handle of that goes to witx_error, which
+     * consumes it. */
     enum gbw_nn_status (*witx_call)(void *user, enum gbw_witx function, struct gbw_memory memory,
                                     const uint32_t *args, size_t args_len, uint32_t *ret_errno,
                                     uint32_t *ret_job);

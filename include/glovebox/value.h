@@ -4,10 +4,11 @@
  * functions of the embedder's own see.
  *
  * A type is flattened: an array of nodes whose members lie side by side in a second array, so that
- * it can be walked without recursion. A value is a tree that its type explains: names are not in it.
+ * it can be walked without recursion. A value is a tree that its type explains: names are not in
+ * it.
  *
- * Ownership: plain data; whoever made a value says how long its pointers hold. Limits: a type has at
- * most 10,000 nodes and a depth of 32; what has more, and resources, cannot cross.
+ * Ownership: plain data; whoever made a value says how long its pointers hold. Limits: a type has
+ * at most 10,000 nodes and a depth of 32; what has more, and resources, cannot cross.
  */
 #ifndef GLOVEBOX_VALUE_H
 #define GLOVEBOX_VALUE_H
@@ -53,7 +54,8 @@ struct gb_text {
 
 struct gb_value {
     uint32_t kind;  /* enum gb_value_kind */
-    uint32_t which; /* variant, enum: the case's number; option: 0 none, 1 some; result: 0 ok, 1 err */
+    /* variant, enum: the case's number; option: 0 none, 1 some; result: 0 ok, 1 err */
+    uint32_t which;
     union {
         bool boolean;
         int64_t integer;   /* s8 … s64 */

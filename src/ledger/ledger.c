@@ -81,7 +81,8 @@ static void give(_Atomic uint64_t *counter, uint64_t bytes, const char *name) {
     } while (!atomic_compare_exchange_weak_explicit(counter, &used, next, memory_order_relaxed,
                                                     memory_order_relaxed));
     if (used < bytes) {
-        gb_log(GB_LOG_ERROR, "ledger: account \"%s\" was given back more than it was charged", name);
+        gb_log(GB_LOG_ERROR, "ledger: account \"%s\" was given back more than it was charged",
+               name);
     }
 }
 

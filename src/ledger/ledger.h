@@ -3,8 +3,9 @@
  * The memory ledger: host > tenant > call. Bytes are charged before they are allocated and given
  * back when freed; a charge that does not fit every level changes nothing and is refused.
  *
- * Threads: any; accounts are atomic counters. Ownership: an account counts references; a child holds
- * its parent. Limits: one number per account, bytes. Errors: GB_BUDGET_EXCEEDED naming the account.
+ * Threads: any; accounts are atomic counters. Ownership: an account counts references; a child
+ * holds its parent. Limits: one number per account, bytes. Errors: GB_BUDGET_EXCEEDED naming the
+ * account.
  */
 #ifndef GB_LEDGER_LEDGER_H
 #define GB_LEDGER_LEDGER_H

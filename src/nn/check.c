@@ -68,8 +68,8 @@ bool nn_check_value(const struct gb_model_info *info, size_t port, const struct 
     gb_port_text(want, want_text, sizeof want_text);
     if (want->type == GB_TYPE_OTHER) {
         return gb_fail(err, GB_UNSUPPORTED,
-                       "the input \"%s\" of the model \"%s\" has an element type that wasi:nn cannot "
-                       "carry",
+                       "the input \"%s\" of the model \"%s\" has an element type that wasi:nn "
+                       "cannot carry",
                        want->name, info->name);
     }
     bool same_type = value->type == want->type;
@@ -118,8 +118,8 @@ static bool check_symbols(const struct gb_model_info *info, const struct nn_valu
         int64_t bound = bound_before(info, values, port, d, &other);
         if (bound >= 0 && bound != (int64_t)values[port].dims[d]) {
             gb_fail(err, GB_INPUT_SHAPE,
-                    "the dimension \"%s\" of the model \"%s\" is %lld in the input \"%s\" and %u in "
-                    "the input \"%s\"",
+                    "the dimension \"%s\" of the model \"%s\" is %lld in the input \"%s\" and "
+                    "%u in the input \"%s\"",
                     want->symbols[d], info->name, (long long)bound, info->inputs[other].name,
                     values[port].dims[d], want->name);
             return gb_hint(err, "Dimensions of one name have one size within an inference.");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One inference of a guest: inputs checked, job submitted, fiber suspended, results handed over. The
- * job owns its memory until the worker is done with it, so ending here at any moment is safe.
+ * One inference of a guest: inputs checked, job submitted, fiber suspended, results handed over.
+ * The job owns its memory until the worker is done with it, so ending here at any moment is safe.
  */
 #include <string.h>
 

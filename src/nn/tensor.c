@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Tensors of a call. The guest's bytes are copied once, here, into the slab of the worker that will
- * probably read them: that of the graph opened last. If the guess is wrong, submission copies again.
+ * probably read them: that of the graph opened last. If the guess is wrong, submission copies
+ * again.
  */
 #include <stdio.h>
 
@@ -35,8 +36,9 @@ static bool tensor_fill(struct gb_nn *nn, struct nn_tensor *t, const uint32_t *d
     }
     t->value.type = type;
     if (dims_len > GB_WIRE_RANK_MAX) {
-        return gb_fail(err, GB_INPUT_SHAPE, "the tensor has %zu dimensions, more than the limit of %u",
-                       dims_len, GB_WIRE_RANK_MAX);
+        return gb_fail(err, GB_INPUT_SHAPE,
+                       "the tensor has %zu dimensions, more than the limit of %u", dims_len,
+                       GB_WIRE_RANK_MAX);
     }
     for (size_t i = 0; i < dims_len; i++) {
         t->value.dims[i] = dims[i];
