@@ -5,8 +5,8 @@ Run from the root of the repository:
     build/venv/bin/python -m pytest tests            short form
     build/venv/bin/python -m pytest tests --long     full counts (also GLOVEBOX_TEST_LONG=1);
                                                      timings without slack
-GLOVEBOX_BIN names another program (default build/glovebox), GLOVEBOX_GUESTS another folder of guests
-(default build/guests); GLOVEBOX_SLACK is the factor by which
+GLOVEBOX_BIN names another program (default build/glovebox), GLOVEBOX_GUESTS another folder of
+guests (default build/guests); GLOVEBOX_SLACK is the factor by which
 the machine may be slower than promised (default 5; 1 with --long).
 """
 import os

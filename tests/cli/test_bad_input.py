@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs and models that are not what they say: a typed error each, never a crash or a long wait."""
+"""Programs and models that are not what they say: a typed error each, no crash, no long wait."""
 import random
 
 import pytest
@@ -270,7 +270,7 @@ def test_a_file_that_is_no_model(tmp_path, content, code):
 
 
 def test_a_damaged_model_of_ours(tmp_path):
-    """Every model that still passes is loaded in the jail: whatever the engine does is an answer."""
+    """What still passes is loaded in the jail: whatever the engine does is an answer."""
     rng = random.Random(SEED)
     whole = (gb.MODELS / "digits.onnx").read_bytes()
     names = []
@@ -324,7 +324,8 @@ def test_a_backend_that_is_not_built_in(preload):
     assert "backend-missing" in gb.chain(out.error), repr(out)
 
 
-@pytest.mark.parametrize("preload", ["m:onnx:cpu:PATH", "m:ONNX:AUTO:PATH", "m:autodetect:cpu:PATH"])
+@pytest.mark.parametrize("preload", ["m:onnx:cpu:PATH", "m:ONNX:AUTO:PATH",
+                                     "m:autodetect:cpu:PATH"])
 def test_the_preload_form_that_other_runtimes_take(preload):
     path = str(gb.TEST_MODELS / "relu3.onnx")
     out = gb.run("--nn-preload", preload.replace("PATH", path), gb.GUESTS / "slow.wasm",

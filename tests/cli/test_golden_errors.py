@@ -8,8 +8,8 @@ A file of golden/errors holds cases:
   error: CODE: message
   hint: …
   cause: CODE: message
-Placeholders: {TMP} a folder with the files of `material`, {ROOT} the repository, {GUESTS} the folder of
-guests, {N} a number, {*} anything within a line. Standard error must be exactly these lines.
+Placeholders: {TMP} a folder with the files of `material`, {ROOT} the repository, {GUESTS} the
+folder of guests, {N} a number, {*} anything within a line. Standard error must be just these lines.
 """
 import pathlib
 import re
@@ -49,7 +49,8 @@ def material(tmp_path_factory):
     (folder / "env.wat").write_text(wat.command('(import "env" "system" (func))'))
     (folder / "unknown.wat").write_text(
         wat.agent(wat.interface("acme:tools/search@1.2.3", "find")))
-    (folder / "future.wat").write_text(wat.agent(wat.interface("wasi:nn/graph@0.2.0-rc-2031-01-01")))
+    (folder / "future.wat").write_text(
+        wat.agent(wat.interface("wasi:nn/graph@0.2.0-rc-2031-01-01")))
     (folder / "older.wat").write_text(wat.agent(wat.older_nn_calls("0.2.0-rc-2024-10-28")))
     (folder / "http.wat").write_text(wat.agent(wat.interface("wasi:http/outgoing-handler@0.2.0")))
     (folder / "trap.wat").write_text(wat.command(body="(unreachable)"))

@@ -289,7 +289,8 @@ def test_the_models_folder_of_the_environment(tmp_path):
     (tmp_path / "named.onnx").write_bytes((gb.TEST_MODELS / "relu3.onnx").read_bytes())
     out = gb.glovebox("models", "--json", env=gb.environment(MODEL_DIR=tmp_path))
     assert [m["name"] for m in out.json["models"]] == ["named"], repr(out)
-    out = gb.glovebox("models", "--json", "--models", gb.MODELS, env=gb.environment(MODEL_DIR=tmp_path))
+    out = gb.glovebox("models", "--json", "--models", gb.MODELS,
+                      env=gb.environment(MODEL_DIR=tmp_path))
     assert [m["name"] for m in out.json["models"]] == ["digits"], repr(out)
 
 

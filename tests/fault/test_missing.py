@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the program needs is missing, wrong or scarce: a typed error that names it, never a crash."""
+"""What the program needs is missing, wrong or scarce: a typed error that names it."""
 import os
 import resource
 import subprocess

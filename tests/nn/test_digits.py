@@ -41,18 +41,16 @@ def test_rows_one_by_one_in_one_call(style):
 def test_rows_as_one_batch(style):
     labels = [label for label, *_ in ROWS]
     pixels = numpy.array([p for _, *p in ROWS], "f4")
-    expected = native.run("digits", {"input": pixels})["probabilities"]
-    hexed = numpy.array(pixels[:200]).tobytes().hex()  # an argument may have 1 MiB
-    statements = ["load digits", f"tensor input f32 200,64 hex:{hexed}", "compute",
+    pixels = pixels[:200]  # an argument may have 1 MiB
+    statements = ["load digits", f"tensor input f32 200,64 {native.hex_of(pixels)}", "compute",
                   "get probabilities"]
     out = gb.probe(statements, models=["digits"], style=style)
     kind, shape, data = native.tensors(out.json["result"])["probabilities"]
     assert (kind, shape) == ("f32", (200, 10))
     scores = numpy.frombuffer(data, "<f4").reshape(shape)
-    assert scores.tobytes() == native.run("digits", {"input": pixels[:200]})["probabilities"].tobytes()
+    assert data == native.run("digits", {"input": pixels})["probabilities"].tobytes()
     right = sum(int(numpy.argmax(row)) == label for row, label in zip(scores, labels))
     assert right >= 0.97 * 200
-    assert expected.shape == (450, 10)
 
 
 @pytest.mark.parametrize("style", AGENTS)

@@ -100,8 +100,8 @@ def layers():
     for line in (HERE / "layers.txt").read_text().splitlines():
         line = line.partition("#")[0].strip()
         if line.startswith("only "):
-            _, header, place = line.split()
-            only[header] = place
+            _, header, *places = line.split()
+            only[header] = tuple(f"{place}/" for place in places)
         elif line:
             module, _, below = line.partition(":")
             may[module] = set(below.split())
@@ -141,10 +141,10 @@ def test_headers_of_the_world_outside_stay_where_they_belong():
     findings = []
     for name in files(*C, under=("src/", "include/")):
         for header in includes(name):
-            for outside, place in only.items():
+            for outside, places in only.items():
                 if header == outside or header.endswith("/" + outside):
-                    if not name.startswith(place + "/"):
-                        findings.append((name, f"only {place} may include {outside}"))
+                    if not name.startswith(places):
+                        findings.append((name, f"only {places} may include {outside}"))
     report("layers", findings)
 
 
@@ -173,6 +173,10 @@ def test_files_are_not_too_long():
                           if text(n).count("\n") > FILE_LINES_MAX])
 
 
+# A name and its parameters, with parentheses two deep, at the end.
+HEAD = re.compile(r"(\w+)\s*\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)\s*$")
+
+
 def functions(name):
     """(name, first line, lines) of the functions of a C file: a brace at depth 0 after a `)`."""
     depth = 0
@@ -188,7 +192,7 @@ def functions(name):
                 if depth == 0:
                     before = " ".join(t for _, t in pending[:-1]) + " " + line[:at]
                     before = re.split(r"[;}]", before)[-1].strip()
-                    match = re.search(r"(\w+)\s*\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)\s*$", before)
+                    match = HEAD.search(before)
                     is_function = match and "=" not in before and not before.startswith("extern")
                     head = match.group(1) if is_function else None
                     start = number
@@ -215,8 +219,11 @@ def test_functions_are_not_too_long():
 
 
 def test_lines_are_not_too_long():
+    """But for tables, where a row is a line, dependencies, and what rustfmt has formatted."""
     findings = []
     for name in files(*LINES):
+        if name.endswith((".def", ".toml", ".rs")):
+            continue
         if name.endswith(".txt") and not name.startswith(("tests/tidy/", "CMake")):
             continue
         for number, line in enumerate(text(name).splitlines(), 1):
@@ -382,8 +389,9 @@ def test_headers_compile_alone():
 
 
 @pytest.mark.parametrize("language", [
-    ["gcc", "-std=c11", "-Wpedantic", "-x", "c"], ["g++", "-std=c++11", "-Wpedantic", "-x", "c++"],
-    ["g++", "-std=c++20", "-Wpedantic", "-x", "c++"],
+    ["gcc", "-std=c11", "-Wpedantic", "-x", "c"],
+    ["clang++-14", "-std=c++11", "-Wpedantic", "-x", "c++"],
+    ["clang++-14", "-std=c++20", "-Wpedantic", "-x", "c++"],
 ], ids=lambda language: language[1])
 def test_public_headers_compile_alone_everywhere(language):
     flags = [f for f in FLAGS if f != "-D_GNU_SOURCE"]
@@ -391,7 +399,7 @@ def test_public_headers_compile_alone_everywhere(language):
     for name in files(".h", under=("include/",)):
         header = name.removeprefix("include/")
         source = f'#include <{header}>\n#include <{header}>\nint main(void) {{ return 0; }}\n'
-        if "g++" in language[0]:
+        if "++" in language[0]:
             source = source.replace("(void)", "()")
         out = subprocess.run([*language[:2], *flags, "-Iinclude", *language[2:], "-"], input=source,
                              text=True, cwd=ROOT, capture_output=True)
@@ -403,7 +411,8 @@ def test_public_headers_compile_alone_everywhere(language):
 # ---- pages made from tables ----
 
 
-@pytest.mark.parametrize("page, path", [("errors", "docs/ERRORS.md"), ("limits", "docs/LIMITS.md")])
+@pytest.mark.parametrize("page, path", [("cli", "docs/CLI.md"), ("errors", "docs/ERRORS.md"),
+                                        ("limits", "docs/LIMITS.md")])
 def test_pages_equal_their_tables(page, path):
     out = subprocess.run([sys.executable, "tools/gen_docs.py", page], cwd=ROOT, capture_output=True,
                          text=True)
