@@ -64,7 +64,10 @@ def free_cores():
 
 def test_inferences_overlap_on_a_two_thread_worker(tmp_path):
     best = None
-    for _ in range(gb.count(8, 30)):
+    end = time.monotonic() + gb.count(20, 300)
+    while best is None or time.monotonic() < end:
+        if time.monotonic() > end:
+            pytest.skip("other programs use the cores: nothing could be measured")
         before = free_cores()
         times = {}
         for jobs in (1, 8):
@@ -79,8 +82,6 @@ def test_inferences_overlap_on_a_two_thread_worker(tmp_path):
             return
         if before > 1.8 and free_cores() > 1.8:  # else it says more about the neighbours
             best = min(best or ratio, ratio)
-    if best is None:
-        pytest.skip("other programs use the cores: nothing could be measured")
     raise AssertionError(f"8 calls took {best:.2f} of their serial time")
 
 
