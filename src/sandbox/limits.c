@@ -66,7 +66,10 @@ bool gb_limiter_growing(struct gb_limiter *l, struct gb_pool_sum *sum, uint64_t 
     if (desired < current) {
         return false;
     }
-    if (current == 0 && desired > 0) {
+    if (desired == 0) {
+        return true; /* one that is made empty: it must not pass for the only one there is */
+    }
+    if (current == 0) {
         sum->born++;
     } else {
         resync(l, sum, current);

@@ -178,6 +178,29 @@ static void tables_have_a_limit(void **state) {
                      "the program starts with 101 table elements; the limit is 100", GB_OK);
 }
 
+/* An empty one, made later, must not make the limiter forget what is there. */
+static void empty_tables_and_memories_hide_nothing(void **state) {
+    struct bench *b = *state;
+    b->limits.table_elements = 100;
+    assert_run_fails(b,
+                     AGENT_WITH("1", "(table $full 100 funcref) (table $empty 0 funcref)",
+                                "(if (i32.eq (table.grow $empty (ref.null func) (i32.const 1))"
+                                " (i32.const -1)) (then (unreachable)))"
+                                "(call $ok (local.get $ptr) (local.get $len))"),
+                     GB_TABLE_LIMIT, "the guest asked for 101 table elements; the limit is 100",
+                     GB_GUEST_TRAP);
+    b->limits = gb_limits_default();
+    b->limits.memory_bytes = 2 * 64 * GB_KIB;
+    assert_run_fails(b,
+                     AGENT_WITH("2", "(memory $empty 0)",
+                                "(if (i32.eq (memory.grow $empty (i32.const 1)) (i32.const -1))"
+                                " (then (unreachable)))"
+                                "(call $ok (local.get $ptr) (local.get $len))"),
+                     GB_MEMORY_LIMIT,
+                     "the guest asked for 192 KiB of linear memory; the limit is 128 KiB",
+                     GB_GUEST_TRAP);
+}
+
 static void the_ledger_denies_growth(void **state) {
     struct bench *b = *state;
     struct gb_account *tenant = b->account;
@@ -275,6 +298,7 @@ int main(void) {
         SANDBOX_TEST(initial_memory_above_the_limit_is_memory_limit),
         SANDBOX_TEST(memories_of_one_call_are_summed),
         SANDBOX_TEST(tables_have_a_limit),
+        SANDBOX_TEST(empty_tables_and_memories_hide_nothing),
         SANDBOX_TEST(the_ledger_denies_growth),
         SANDBOX_TEST(output_past_the_limit_ends_the_call),
         SANDBOX_TEST(output_past_the_limit_is_dropped_when_asked),
