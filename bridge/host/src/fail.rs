@@ -13,6 +13,8 @@ use crate::ffi::{Failure, GbwString};
 
 const MESSAGE_BYTES_MAX: usize = 2048;
 const BACKTRACE_BYTES_MAX: usize = 8192;
+/// How Wasmtime begins the text of a backtrace.
+const BACKTRACE_HEADING: &str = "error while executing at wasm backtrace";
 
 #[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -141,7 +143,7 @@ impl Fail {
     pub fn from_wasmtime(error: &Error, otherwise: FailureKind) -> Fail {
         let mut fail = Fail::new(otherwise, chain_text(error));
         if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
-            fail.backtrace = frames(&backtrace.to_string());
+            fail.backtrace = frames(backtrace);
         }
         if error.is::<Stopped>() {
             fail.kind = FailureKind::Stopped;
@@ -217,7 +219,7 @@ fn kind_of_text(error: &Error) -> Option<FailureKind> {
         ("total size of execution stacks exceeds addressable memory", AddressSpace),
     ];
     for link in error.chain() {
-        let text = link.to_string();
+        let text = link_text(link);
         if let Some((_, kind)) = STARTS.iter().find(|(start, _)| text.starts_with(start)) {
             return Some(*kind);
         }
@@ -234,9 +236,9 @@ fn kind_of_text(error: &Error) -> Option<FailureKind> {
 fn chain_text(error: &Error) -> String {
     let mut line = String::new();
     for link in error.chain() {
-        let text = link.to_string();
+        let text = link_text(link);
         // Headings without news; the second one says "module" of components too.
-        if text.starts_with("error while executing at wasm backtrace")
+        if text.starts_with(BACKTRACE_HEADING)
             || text == "failed to parse WebAssembly module"
             || text.is_empty()
         {
@@ -278,14 +280,34 @@ pub fn one_line(text: &str, bytes_max: usize) -> String {
     line
 }
 
-/// The frames of a backtrace, one per line, without Wasmtime's heading.
-fn frames(text: &str) -> String {
-    let mut lines = String::new();
-    for line in text.lines().skip(1) {
-        let line = one_line(line, 512);
-        if line.is_empty() {
-            continue;
+/// The text of one link, cut. A backtrace is left at its heading: Wasmtime shows the names of a
+/// guest's functions demangled, and a C++ name of 300 bytes may stand for gigabytes.
+fn link_text(link: &(dyn std::error::Error + 'static)) -> String {
+    struct Cut(String);
+    impl fmt::Write for Cut {
+        fn write_str(&mut self, part: &str) -> fmt::Result {
+            let room = 2 * MESSAGE_BYTES_MAX - self.0.len();
+            self.0.push_str(&part[..part.floor_char_boundary(room)]);
+            let ended = part.len() > room || self.0.starts_with(BACKTRACE_HEADING);
+            if ended { Err(fmt::Error) } else { Ok(()) }
         }
+    }
+    let mut cut = Cut(String::new());
+    let _ = fmt::write(&mut cut, format_args!("{link}")); // the error only says that it was cut
+    cut.0
+}
+
+/// The frames of a backtrace, one per line, with the names as the guest's file has them.
+fn frames(backtrace: &WasmBacktrace) -> String {
+    let mut lines = String::new();
+    for (i, frame) in backtrace.frames().iter().enumerate() {
+        let module = one_line(frame.module().name().unwrap_or("<unknown>"), 128);
+        let function = match frame.func_name() {
+            Some(name) => one_line(name, 256),
+            None => format!("<wasm function {}>", frame.func_index()),
+        };
+        let offset = frame.module_offset().map_or(String::new(), |at| format!("{at:#8x} - "));
+        let line = format!("{i}: {offset}{module}!{function}");
         if lines.len() + line.len() + 1 > BACKTRACE_BYTES_MAX {
             break;
         }

@@ -101,6 +101,24 @@ fn a_panic_in_the_bridge_is_a_failure_and_the_engine_serves_on() {
     run(&echo, &mut User::default(), |_| ()).expect(OutcomeKind::Ok);
 }
 
+/// Each parameter of the function is a pair of the one before: 30 of them, shown as C++, would take
+/// gigabytes.
+#[test]
+fn names_of_functions_are_shown_as_they_are() {
+    const DIGITS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    let pair = |i: usize| format!("S_IS{0}_S{0}_E", DIGITS[i] as char);
+    let name: String = "_Z1f1PI1AS0_E".to_owned() + &(1..30).map(pair).collect::<String>();
+    let body = format!(
+        "(call $bomb) (unreachable)) (func $bomb (@name \"{name}\") (unreachable)"
+    );
+    let engine = Engine::new(&engine_config());
+    let linked = engine.linked(&agent(&body), 0, ENTRY_AGENT);
+    let ended = run(&linked, &mut User::default(), |_| ());
+    ended.expect_failure(FailureKind::Trap);
+    assert!(ended.failure.backtrace.contains("!_Z1f1PI1AS0_E"), "{ended:?}");
+    assert!(!ended.failure.message.contains("_Z1f"), "{ended:?}");
+}
+
 #[test]
 fn traps_are_named_and_carry_a_backtrace() {
     let engine = Engine::new(&engine_config());
