@@ -190,7 +190,9 @@ static bool on_failed(struct gb_worker *w, const struct gb_msg_failed *failed,
     struct gb_buf text;
     gb_buf_init(&text, 4 * sizeof failed->text);
     (void)gb_buf_append_escaped(&text, gb_span_of(failed->text), NULL);
-    gb_fail(&reason, (enum gb_code)failed->code, "%s", gb_buf_text(&text));
+    /* A failure cannot be called "ok": that would end a command with the status of success. */
+    enum gb_code code = failed->code == GB_OK ? GB_BACKEND_FAILED : (enum gb_code)failed->code;
+    gb_fail(&reason, code, "%s", gb_buf_text(&text));
     gb_buf_fini(&text);
     if (failed->code == GB_BACKEND_MISSING || failed->code == GB_BACKEND_INCOMPATIBLE) {
         gb_hint(&reason, "Set GLOVEBOX_ORT_LIB or --ort-lib PATH to libonnxruntime.so.1.");

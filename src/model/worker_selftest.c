@@ -33,7 +33,8 @@ static bool on_packet(struct selftest *t, const struct gb_process *p,
     const void *body = packet->body;
     if (packet->header.type == GB_MSG_FAILED) {
         const struct gb_msg_failed *failed = body;
-        return gb_fail(err, (enum gb_code)failed->code, "%s", failed->text);
+        return gb_fail(err, failed->code == GB_OK ? GB_BACKEND_FAILED : (enum gb_code)failed->code,
+                       "%s", failed->text);
     }
     if (packet->header.type == GB_MSG_HELLO && !t->said_hello) {
         t->hello = *(const struct gb_msg_hello *)body;

@@ -7,7 +7,7 @@
  *
  * Models: "echo" (x f32[batch,4] to y f32[batch,4]: x + 1), "dynamic" (x to y f32[?]: as many ones
  * as the first number says), "mute" (as dynamic, but never hands the output over), "refuse",
- * "crash" and "hang" (while loading).
+ * "refuse-ok" (with the code of no error), "crash" and "hang" (while loading).
  */
 #ifndef GB_TESTS_MODEL_FAKE_WORKER_H
 #define GB_TESTS_MODEL_FAKE_WORKER_H
@@ -216,8 +216,9 @@ static void fake_load(struct fake *f, const struct gb_msg_load *load, int fd) {
     if (strcmp(model, "crash") == 0) {
         kill(getpid(), SIGKILL);
     }
-    if (strcmp(model, "refuse") == 0) {
-        struct gb_msg_failed failed = {.code = GB_MODEL_INVALID, .text = "not a model"};
+    if (strcmp(model, "refuse") == 0 || strcmp(model, "refuse-ok") == 0) {
+        struct gb_msg_failed failed = {.code = strcmp(model, "refuse") == 0 ? GB_MODEL_INVALID : 0,
+                                       .text = "not a model"};
         fake_send(GB_MSG_FAILED, &failed, sizeof failed);
         _exit(1);
     }

@@ -77,6 +77,7 @@ static void expect_not_ready(const char *model, enum gb_code code, const char *m
 static void model_that_is_refused_keeps_the_workers_error(void **state) {
     (void)state;
     expect_not_ready("refuse", GB_MODEL_INVALID, "not a model", 10000);
+    expect_not_ready("refuse-ok", GB_BACKEND_FAILED, "not a model", 10000);
 }
 
 static void model_that_kills_its_worker_is_given_up(void **state) {
