@@ -91,8 +91,10 @@ command_guest() {
 library agent guest
 library agent-nn guest nn digits
 library agent-nn-0819 guest nn digits
+library values
 
 agent agent agent agent-nn
+agent values values values
 agent agent-0819 agent-0819 agent-nn-0819
 agent bench bench agent-nn
 agent slow slow agent-nn

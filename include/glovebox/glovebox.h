@@ -125,6 +125,8 @@ void gb_text_free(char *text);
 
 /* ---- calls ---- */
 
+struct gb_value; /* value.h: typed calls */
+
 struct gb_usage_report {
     uint64_t wall_us, fuel, memory_peak_bytes, ledger_peak_bytes;
     uint64_t stdout_bytes, stderr_bytes, stdout_dropped_bytes, stderr_dropped_bytes;
@@ -163,6 +165,8 @@ struct gb_call_options {
     gb_output_fn *output; /* live output; NULL: captured in the result */
     gb_done_fn *done;
     void *user;
+    const struct gb_value *values; /* guests of gb_guest_load_function: one for each parameter; */
+    size_t values_len;             /* see value.h */
 };
 /* Starts a call; done is called from gb_host_step. The options' strings must live until then. */
 bool gb_guest_call(struct gb_guest *g, const struct gb_call_options *options,

@@ -90,6 +90,43 @@ struct gb_signature {
     uint32_t result; /* number of a node, or GB_VALUE_NO_TYPE */
 };
 
+/* ---- typed calls ---- */
+
+struct gb_error;
+struct gb_host;
+struct gb_guest;
+struct gb_result;
+struct gb_grant_options;
+struct gb_limit_options;
+struct gb_args; /* arguments read from JSON */
+
+/* As gb_guest_load_file, to call one exported function: "greet", "pkg:name/iface#greet"; the
+ * version may be left out where it is unambiguous. Core modules: functions of numbers. */
+struct gb_guest *gb_guest_load_function(struct gb_host *h, const char *path, const char *function,
+                                        const struct gb_grant_options *grants,
+                                        const struct gb_limit_options *limits,
+                                        struct gb_error **err);
+/* NULL where the guest was not loaded so. Lives as long as the guest. */
+const struct gb_signature *gb_guest_signature(const struct gb_guest *g);
+/* "func(name: string) -> string"; NULL where the guest was not loaded so. */
+const char *gb_guest_function_type(const struct gb_guest *g);
+
+/* Reads the arguments of such a guest: an array by position or an object by parameter name. A wrong
+ * value names its place: `args[0].last: expected string, got number`. Keep them until the call is
+ * done; they serve any number of calls (gb_call_options.values). */
+struct gb_args *gb_guest_read_args(const struct gb_guest *g, const char *json, size_t json_bytes,
+                                   struct gb_error **err);
+const struct gb_value *gb_args_values(const struct gb_args *a, size_t *ret_len);
+void gb_args_free(struct gb_args *a);
+
+/* Whether a function was called and returned. */
+bool gb_result_is_call(const struct gb_result *r);
+/* What the function returned, unwrapped where it is a result<…> (an err is the call's error); NULL:
+ * nothing. Borrowed from the result. */
+const struct gb_value *gb_result_value(const struct gb_result *r);
+/* The same as JSON; "null" for nothing; NULL where no function was called. gb_text_free. */
+char *gb_result_value_json(const struct gb_result *r, size_t *ret_bytes, struct gb_error **err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -191,6 +191,12 @@ void gb_error_set_value(struct gb_error **err, const char *value, size_t value_b
     }
 }
 
+void gb_error_value_is_json(struct gb_error **err, bool is_json) {
+    if (err && *err && *err != &oom) {
+        (*err)->value_is_json = is_json;
+    }
+}
+
 bool gb_error_move(struct gb_error **err, struct gb_error *from) {
     if (err && !*err) {
         *err = from;
@@ -219,7 +225,8 @@ struct gb_error *gb_error_copy(const struct gb_error *e) {
                                   .message = copy_text(e->message),
                                   .hint = copy_text(e->hint),
                                   .detail = copy_text(e->detail),
-                                  .value = copy_text(e->value)};
+                                  .value = copy_text(e->value),
+                                  .value_is_json = e->value_is_json};
         if (!copy->message) {
             gb_error_free(copy);
             *slot = &oom;

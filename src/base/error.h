@@ -33,6 +33,7 @@ struct gb_error {
     char *hint;          /* what to do, a sentence; may be NULL */
     char *detail;        /* operators' log only; may be NULL */
     char *value;         /* a guest's own error value; may be NULL */
+    bool value_is_json;  /* else it is text */
     struct gb_error *cause;
 };
 
@@ -59,6 +60,8 @@ bool gb_detail(struct gb_error **err, const char *format, ...)
 void gb_error_set_cause(struct gb_error **err, struct gb_error *cause);
 /* Sets the guest's own value (copied, length-bounded by the caller). */
 void gb_error_set_value(struct gb_error **err, const char *value, size_t value_bytes);
+/* Says that the value is a JSON text. */
+void gb_error_value_is_json(struct gb_error **err, bool is_json);
 /* Moves `from` into *err (or frees it when err is NULL or already set). Returns false. */
 bool gb_error_move(struct gb_error **err, struct gb_error *from);
 /* A deep copy; NULL in, NULL out. */

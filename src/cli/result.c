@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "glovebox/value.h"
 
 /* ---- JSON ---- */
 
@@ -53,10 +54,17 @@ void gb_result_print_json(const struct gb_outcome *o) {
 void gb_result_print_answer(const struct gb_result *r) {
     size_t len;
     const char *bytes = gb_result_stdout(r, &len);
-    gb_out_guest(gb_result_text(r, NULL) ? STDERR_FILENO : STDOUT_FILENO, bytes, len);
+    bool answers = gb_result_text(r, NULL) || gb_result_is_call(r);
+    gb_out_guest(answers ? STDERR_FILENO : STDOUT_FILENO, bytes, len);
     bytes = gb_result_stderr(r, &len);
     gb_out_guest(STDERR_FILENO, bytes, len);
-    const char *text = gb_result_text(r, &len);
+    struct gb_error *e = NULL;
+    char *json = gb_result_value_json(r, &len, &e);
+    const char *text = json ? json : gb_result_text(r, &len);
+    if (e) {
+        gb_print_error(e);
+        gb_error_free(e);
+    }
     if (text) {
         gb_out_guest(STDOUT_FILENO, text, len);
         gb_out_guest_end(STDOUT_FILENO);
@@ -64,6 +72,7 @@ void gb_result_print_answer(const struct gb_result *r) {
             gb_out_text(STDOUT_FILENO, "\n");
         }
     }
+    gb_text_free(json);
     gb_out_guest_end(STDOUT_FILENO);
     gb_out_guest_end(STDERR_FILENO);
 }

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/num.h"
 #include "cli/series.h"
+#include "glovebox/value.h"
 
 #define ARGUMENT_BYTES_MAX ((size_t)GB_MIB)
 
@@ -22,6 +23,7 @@ struct run {
     struct gb_host *host;
     struct gb_guest *guest;
     const char **args;    /* commands: argv */
+    struct gb_args *call_args; /* called functions */
     char *stdin_argument; /* agents: when it was read from stdin */
     struct gb_call_options call;
     struct gb_series series;
@@ -87,6 +89,38 @@ static bool command_args(struct run *r, struct gb_error **err) {
     return true;
 }
 
+/* The arguments of a called function: JSON, of stdin where it says "-". */
+static bool function_args(struct run *r, struct gb_error **err) {
+    const char *json = r->values.args ? r->values.args : "";
+    size_t len = strlen(json);
+    if (r->operands.len > 1) {
+        gb_fail(err, GB_USAGE_ERROR, "a called function takes its arguments by --args");
+        return gb_hint(err, "Write, for example, --call greet --args '[\"you\"]' PROGRAM.");
+    }
+    if (strcmp(json, "-") == 0) {
+        uint8_t *bytes;
+        uint64_t most = GB_MAX(r->values.memory, GB_MIB) * 2;
+        if (!gb_fd_read_all(STDIN_FILENO, "stdin", (size_t)most, GB_INVALID_ARGUMENT, &bytes, &len,
+                            err)) {
+            return gb_hint(err, "Arguments can have up to twice the bytes of --memory.");
+        }
+        r->stdin_argument = (char *)bytes;
+        json = r->stdin_argument;
+    }
+    r->call_args = gb_guest_read_args(r->guest, json, len, err);
+    if (!r->call_args) {
+        return false;
+    }
+    r->call.values = gb_args_values(r->call_args, &r->call.values_len);
+    return true;
+}
+
+static bool make_args(struct run *r, struct gb_error **err) {
+    return r->values.call                 ? function_args(r, err)
+           : gb_guest_is_agent(r->guest) ? agent_argument(r, err)
+                                         : command_args(r, err);
+}
+
 /* ---- steps ---- */
 
 static bool start_models(struct run *r, struct gb_error **err) {
@@ -110,16 +144,19 @@ static bool prepare(struct run *r, struct gb_error **err) {
     if (!r->host) {
         return false;
     }
-    r->guest = gb_guest_load_file(r->host, r->operands.items[0], &r->options.grants,
-                                  &r->options.limits, err);
+    const char *path = r->operands.items[0];
+    const struct gb_run_options *o = &r->options;
+    r->guest = r->values.call ? gb_guest_load_function(r->host, path, r->values.call, &o->grants,
+                                                       &o->limits, err)
+                              : gb_guest_load_file(r->host, path, &o->grants, &o->limits, err);
     if (!r->guest) {
         return false;
     }
-    bool agent = gb_guest_is_agent(r->guest);
+    bool agent = r->values.call || gb_guest_is_agent(r->guest);
     bool live = !r->values.common.json && r->values.repeat == 0;
     r->call = (struct gb_call_options){.size = sizeof r->call};
     r->call.output = !live ? NULL : agent ? agent_output : command_output;
-    if (!(agent ? agent_argument(r, err) : command_args(r, err)) || !start_models(r, err)) {
+    if (!make_args(r, err) || !start_models(r, err)) {
         return false;
     }
     struct gb_series_spec spec = {.host = r->host,
@@ -154,6 +191,7 @@ static void cleanup(struct run *r) {
     gb_host_free(r->host);
     gb_run_options_fini(&r->options);
     gb_free(r->args);
+    gb_args_free(r->call_args);
     gb_free(r->stdin_argument);
     gb_options_fini(&gb_run_table, &r->values);
 }

@@ -57,9 +57,11 @@ static const struct gb_option run_rows[] = {
      .help = "Where models run; inline is not built into this version."},
     GB_ENGINE_ROWS(struct gb_run_values),
     {.name = "call", .kind = GB_OPTION_TEXT, .offset = AT(call), .value = "NAME",
-     .help = "Call an exported function; not built into this version."},
+     .help = "Call an exported function instead, such as greet or pkg:name/iface#greet (its version "
+             "where that is ambiguous); its result is printed as JSON."},
     {.name = "args", .kind = GB_OPTION_TEXT, .offset = AT(args), .value = "JSON",
-     .help = "Its arguments; not built into this version."},
+     .help = "Its arguments: an array by position, or an object by parameter name; - reads them "
+             "from stdin; default: none."},
     {.name = "repeat", .kind = GB_OPTION_COUNT, .offset = AT(repeat), .value = "N",
      .example = "100", .min = 1, .max = GB_SERIES_CALLS_MAX,
      .help = "Make N calls, a new instance each, going on after failures; times on stderr."},
@@ -118,8 +120,9 @@ bool gb_run_check(const struct gb_run_values *v, struct gb_error **err) {
         gb_fail(err, GB_USAGE_ERROR, "--args needs --call");
         return gb_hint(err, "Write, for example, --call greet --args '[\"you\"]'.");
     }
-    if (v->call) {
-        return not_built(err, "--call");
+    if (v->args && strcmp(v->args, "-") == 0 && v->guest_stdin) {
+        gb_fail(err, GB_USAGE_ERROR, "--args - and --stdin both want our stdin");
+        return gb_hint(err, "Give the arguments on the command line, or leave out --stdin.");
     }
     if (v->compat) {
         return not_built(err, "--compat wasmedge");

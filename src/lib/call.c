@@ -20,10 +20,6 @@ struct gb_lib_call {
     struct gb_result *result; /* made at the start: ending a call must not need memory */
 };
 
-struct gb_result {
-    struct gb_call_result inner;
-};
-
 static void unlink_call(struct gb_lib_call *c) {
     if (c->previous) {
         c->previous->next = c->next;
@@ -69,6 +65,8 @@ static bool call_start(struct gb_guest *g, const struct gb_call_options *o, stru
                                     .limits = &g->limits,
                                     .grants = &g->grants.grants,
                                     .argument = gb_span_make(o->argument, o->argument_bytes),
+                                    .params = o->values,
+                                    .params_len = o->values_len,
                                     .args = o->args,
                                     .args_len = o->args_len,
                                     .output = o->output ? call_output : NULL,
@@ -98,6 +96,9 @@ bool gb_guest_call(struct gb_guest *g, const struct gb_call_options *options,
     struct gb_span argument = gb_span_make(o.argument, o.argument_bytes);
     if (gb_guest_is_agent(g) && !gb_utf8_valid(argument)) {
         return gb_fail(err, GB_INVALID_ARGUMENT, "the agent's argument is not UTF-8 text");
+    }
+    if (!gb_lib_values_check(g, o.values, o.values_len, err)) {
+        return false;
     }
     struct gb_lib_call *c = gb_calloc(1, sizeof *c, err);
     if (!c) {

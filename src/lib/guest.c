@@ -165,7 +165,8 @@ static bool limits_of(const struct gb_host *h, const struct gb_limit_options *op
 
 /* ---- guests ---- */
 
-static bool guest_load(struct gb_guest *g, const char *path, struct gb_error **err) {
+static bool guest_load(struct gb_guest *g, const char *path, const char *function,
+                       struct gb_error **err) {
     uint8_t *bytes;
     size_t len;
     struct gb_error *why = NULL;
@@ -178,8 +179,8 @@ static bool guest_load(struct gb_guest *g, const char *path, struct gb_error **e
         gb_fail(err, GB_NOT_FOUND, "the file \"%s\" does not exist", path);
         return gb_hint(err, "Check the path; it is taken from the current folder.");
     }
-    g->program = gb_program_load(g->host->sandbox, path, gb_span_make(bytes, len), &g->limits,
-                                 &g->grants.grants, err);
+    g->program = gb_program_load_call(g->host->sandbox, path, gb_span_make(bytes, len), &g->limits,
+                                      &g->grants.grants, function, err);
     gb_free(bytes);
     return g->program != NULL;
 }
@@ -187,13 +188,19 @@ static bool guest_load(struct gb_guest *g, const char *path, struct gb_error **e
 struct gb_guest *gb_guest_load_file(struct gb_host *h, const char *path,
                                     const struct gb_grant_options *grants,
                                     const struct gb_limit_options *limits, struct gb_error **err) {
+    return gb_lib_guest_load(h, path, NULL, grants, limits, err);
+}
+
+struct gb_guest *gb_lib_guest_load(struct gb_host *h, const char *path, const char *function,
+                                   const struct gb_grant_options *grants,
+                                   const struct gb_limit_options *limits, struct gb_error **err) {
     struct gb_guest *g = gb_calloc(1, sizeof *g, err);
     if (!g) {
         return NULL;
     }
     g->host = h;
     if (!limits_of(h, limits, &g->limits, err) || !gb_lib_grants_copy(grants, &g->grants, err) ||
-        !guest_load(g, path, err)) {
+        !guest_load(g, path, function, err)) {
         gb_guest_free(g);
         return NULL;
     }

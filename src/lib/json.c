@@ -78,6 +78,48 @@ yyjson_mut_val *gb_json_text(struct gb_json *j, struct gb_span text) {
     return yyjson_mut_strncpy(j->doc, (const char *)text.ptr, text.len);
 }
 
+/* Outside of ASCII as \uXXXX, in pairs where it takes two. */
+static bool append_ascii(struct gb_buf *b, const uint8_t *text, size_t len) {
+    bool ok = true;
+    size_t from = 0;
+    for (size_t i = 0; ok && i < len;) {
+        if (text[i] < 0x80) {
+            i++;
+            continue;
+        }
+        ok = gb_buf_append(b, text + from, i - from, NULL);
+        size_t n = text[i] < 0xe0 ? 2 : text[i] < 0xf0 ? 3 : 4;
+        uint32_t code = text[i] & (0x7fu >> n);
+        for (size_t k = 1; k < n && i + k < len; k++) {
+            code = code << 6 | (text[i + k] & 0x3fu);
+        }
+        if (ok && code >= 0x10000) {
+            code -= 0x10000;
+            ok = gb_buf_append_format(b, NULL, "\\u%04x", 0xd800u | code >> 10);
+            code = 0xdc00u | (code & 0x3ffu);
+        }
+        ok = ok && gb_buf_append_format(b, NULL, "\\u%04x", code);
+        from = i = GB_MIN(i + n, len);
+    }
+    return ok && gb_buf_append(b, text + from, len - from, NULL);
+}
+
+yyjson_mut_val *gb_json_raw(struct gb_json *j, const char *text, size_t len, bool ascii) {
+    if (!ascii) {
+        return yyjson_mut_rawncpy(j->doc, text, len);
+    }
+    struct gb_buf b;
+    gb_buf_init(&b, SIZE_MAX / 2);
+    yyjson_mut_val *val = NULL;
+    if (append_ascii(&b, (const uint8_t *)text, len)) {
+        val = yyjson_mut_rawncpy(j->doc, gb_buf_text(&b), b.len);
+    } else {
+        j->out_of_memory = true;
+    }
+    gb_buf_fini(&b);
+    return val;
+}
+
 void gb_json_add(struct gb_json *j, yyjson_mut_val *object, const char *key,
                  yyjson_mut_val *value) {
     (void)yyjson_mut_obj_add_val(j->doc, object, key, value);
@@ -105,7 +147,9 @@ yyjson_mut_val *gb_json_error(struct gb_json *j, const struct gb_error *e) {
         gb_json_add_text(j, object, "message", e->message);
         gb_json_add_text(j, object, "hint", e->hint);
         if (e->value) {
-            gb_json_add_text(j, object, "value", e->value);
+            gb_json_add(j, object, "value",
+                        e->value_is_json ? gb_json_raw(j, e->value, strlen(e->value), true)
+                                         : gb_json_text(j, gb_span_of(e->value)));
         }
         if (outer) {
             gb_json_add(j, outer, "cause", object);

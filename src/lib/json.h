@@ -24,6 +24,8 @@ struct gb_json {
 void gb_json_init(struct gb_json *j);
 void gb_json_fini(struct gb_json *j);
 yyjson_mut_val *gb_json_text(struct gb_json *j, struct gb_span text);
+/* A JSON text, as it is; ascii: with all else escaped. */
+yyjson_mut_val *gb_json_raw(struct gb_json *j, const char *text, size_t len, bool ascii);
 /* Keys are literals. A NULL text is added as null by add_text. */
 void gb_json_add_text(struct gb_json *j, yyjson_mut_val *object, const char *key, const char *text);
 void gb_json_add_u64(struct gb_json *j, yyjson_mut_val *object, const char *key, uint64_t number);

@@ -45,6 +45,18 @@ struct gb_guest {
     struct gb_lib_grants grants;
 };
 
+struct gb_result {
+    struct gb_call_result inner;
+};
+
+/* function: NULL, or the export to call. */
+struct gb_guest *gb_lib_guest_load(struct gb_host *h, const char *path, const char *function,
+                                   const struct gb_grant_options *grants,
+                                   const struct gb_limit_options *limits, struct gb_error **err);
+/* Whether the values fit the guest's function in number and kind. */
+bool gb_lib_values_check(const struct gb_guest *g, const struct gb_value *values, size_t len,
+                         struct gb_error **err);
+
 /* Copies a caller's options over our defaults: a caller built against an older header has a smaller
  * struct. Fails when the caller's is larger than ours, or has no size. */
 bool gb_lib_options_copy(void *ret_options, size_t our_bytes, const void *options,

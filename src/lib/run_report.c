@@ -4,6 +4,7 @@
 #include "base/num.h"
 #include "lib/json.h"
 #include "lib/lib.h"
+#include "glovebox/value.h"
 
 /* Bytes as text where they are UTF-8, else under NAME_base64. */
 static void add_bytes(struct gb_json *j, yyjson_mut_val *root, const char *key,
@@ -63,8 +64,18 @@ static yyjson_mut_val *usage_json(struct gb_json *j, const struct gb_usage_repor
     return object;
 }
 
-static void add_result(struct gb_json *j, yyjson_mut_val *root, const struct gb_result *r) {
+static void add_result(struct gb_json *j, yyjson_mut_val *root, const struct gb_result *r,
+                       bool ascii) {
     size_t len = 0;
+    struct gb_error *e = NULL;
+    char *value = r ? gb_result_value_json(r, &len, &e) : NULL;
+    if (value || e) {
+        j->out_of_memory = j->out_of_memory || e != NULL;
+        gb_json_add(j, root, "result", value ? gb_json_raw(j, value, len, ascii) : NULL);
+        gb_free(value);
+        gb_error_free(e);
+        return;
+    }
     const char *text = r ? gb_result_text(r, &len) : NULL;
     gb_json_add(j, root, "result",
                 text ? gb_json_text(j, gb_span_make(text, len)) : yyjson_mut_null(j->doc));
@@ -78,7 +89,7 @@ static void add_outcome(struct gb_json *j, yyjson_mut_val *root, const struct gb
     if (o->repeat_json) {
         gb_json_add(j, root, "repeat", yyjson_mut_rawcpy(j->doc, o->repeat_json));
     } else if (!o->error) {
-        add_result(j, root, o->result);
+        add_result(j, root, o->result, o->ascii);
     }
     int status;
     if (o->result && gb_result_exit_status(o->result, &status)) {

@@ -160,6 +160,8 @@ static bool make_wasm(struct gb_call *c, struct gb_error **err) {
         .user = c,
         .waker = {.ctx = c->cell, .wake = gb_wake_cell_wake, .release = gb_wake_cell_unref},
         .argument = gb_to_bridge(spec->argument),
+        .params = spec->params,
+        .params_len = spec->params_len,
         .args = lists.args,
         .args_len = spec->args_len,
         .env = lists.env,

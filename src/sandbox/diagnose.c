@@ -171,7 +171,7 @@ static bool say_nothing_to_run(const struct entries *e, const char *name, bool i
                                            "result<string, string>, or wasi:cli/run@0.2.0."
                                          : "It exports nothing: a command exports _start.");
     }
-    return gb_hint(err, "It exports %s, but none of %s. Calling another export (--call) is coming.",
+    return gb_hint(err, "It exports %s, but none of %s. Call another export with --call.",
                    gb_buf_text(&e->names), is_component ? "run and wasi:cli/run@0.2" : "_start");
 }
 

@@ -9,6 +9,7 @@
  */
 #include "base/clock.h"
 #include "sandbox/sandbox_internal.h"
+#include "sandbox/value.h"
 
 static struct gb_error *with_nn_cause(struct gb_call *c, struct gb_error *error) {
     const struct gb_error *last = gb_nn_last_error(c->nn);
@@ -159,8 +160,8 @@ static struct gb_error *failure_error(struct gb_call *c, struct gbw_failure *f) 
     case GBW_LIMIT_HOSTCALL:
         return count_error(c, kind, f);
     case GBW_EXIT: /* an agent must answer */
-        gb_fail(&error, GB_GUEST_EXIT, "the agent exited with status %d instead of answering",
-                f->exit_status);
+        gb_fail(&error, GB_GUEST_EXIT, "the %s exited with status %d instead of answering",
+                c->program->entry == GB_ENTRY_CALL ? "guest" : "agent", f->exit_status);
         return with_nn_cause(c, error);
     case GBW_NONE:
     case GBW_PANIC:
@@ -221,11 +222,64 @@ static struct gb_error *take_answer(struct gb_call *c, const struct gbw_string *
     return error;
 }
 
+/* The err of a called function: its text where it is one, else as JSON. */
+static struct gb_error *value_error(struct gb_call *c, uint32_t type,
+                                    const struct gb_value *value) {
+    const struct gb_signature *s = gb_program_signature(c->program);
+    bool is_text = value && value->kind == GB_VALUE_STRING;
+    struct gb_error *error = NULL;
+    struct gb_buf json;
+    gb_buf_init(&json, SIZE_MAX / 2);
+    struct gb_span said = is_text ? gb_span_make(value->of.text.ptr, value->of.text.len)
+                                  : gb_span_make(NULL, 0);
+    if (!is_text && gb_value_write(s, type, value, &json, &error)) {
+        said = gb_buf_span(&json);
+    }
+    if (!error) {
+        char line[GB_QUOTE_CAP];
+        gb_fail(&error, GB_GUEST_ERROR, "the function answered with the error %s%s%s",
+                is_text ? "\"" : "", gb_text_quote(said, line), is_text ? "\"" : "");
+        gb_error_set_value(&error, said.len ? (const char *)said.ptr : "", said.len);
+        gb_error_value_is_json(&error, !is_text);
+    }
+    gb_buf_fini(&json);
+    return with_nn_cause(c, error);
+}
+
+/* A result<…> is unwrapped. */
+static struct gb_error *take_value(struct gb_call *c, struct gbw_outcome *outcome,
+                                   struct gb_call_result *ret) {
+    const struct gb_signature *s = gb_program_signature(c->program);
+    struct gb_error *error = NULL;
+    if (!gb_charge(c->account, GB_CHARGE_OUTPUT, outcome->answer_bytes, &error)) {
+        return error;
+    }
+    c->output_charged += outcome->answer_bytes;
+    const struct gb_value *value = outcome->value;
+    uint32_t type = s->result;
+    if (value && value->kind == GB_VALUE_RESULT) {
+        type = s->members[s->types[type].first + value->which].type;
+        const struct gb_value *payload = value->of.list.len > 0 ? value->of.list.items : NULL;
+        if (value->which == 1) {
+            return value_error(c, type, payload);
+        }
+        value = payload;
+    }
+    ret->value = value;
+    ret->value_type = value ? type : GB_VALUE_NO_TYPE;
+    ret->answer = gb_take(&outcome->answer);
+    ret->program = gb_program_ref(c->program);
+    return NULL;
+}
+
 static struct gb_error *outcome_error(struct gb_call *c, struct gbw_outcome *outcome,
                                       struct gb_call_result *ret) {
-    bool command = c->program->entry != GB_ENTRY_AGENT;
+    bool command = c->program->entry == GB_ENTRY_COMMAND || c->program->entry == GB_ENTRY_START;
     switch ((enum gbw_outcome_kind)outcome->kind) {
     case GBW_DONE_OK:
+        if (c->program->entry == GB_ENTRY_CALL) {
+            return take_value(c, outcome, ret);
+        }
         ret->has_exit_status = command;
         return command ? NULL : take_answer(c, &outcome->text, ret);
     case GBW_DONE_ERR:
@@ -251,7 +305,7 @@ static void take_output(struct gb_call *c, struct gb_call_result *ret) {
 }
 
 void gb_call_settle(struct gb_call *c, struct gbw_outcome *outcome, struct gb_call_result *ret) {
-    *ret = (struct gb_call_result){0};
+    *ret = (struct gb_call_result){.value_type = GB_VALUE_NO_TYPE};
     /* Where the future was dropped the last tick told it. */
     bool told = outcome && outcome->failure.kind != GBW_PANIC;
     uint64_t fuel_left = told ? outcome->fuel_left : c->fuel_left;
@@ -277,6 +331,8 @@ void gb_call_settle(struct gb_call *c, struct gbw_outcome *outcome, struct gb_ca
 }
 
 void gb_call_result_fini(struct gb_call_result *r) {
+    gbw_answer_free(r->answer);
+    gb_program_unref(r->program);
     gb_error_free(r->error);
     gb_free(r->text);
     gb_free(r->stdout_bytes);

@@ -44,6 +44,8 @@ static enum gbw_entry bridge_entry(enum gb_entry entry) {
         return GBW_ENTRY_AGENT;
     case GB_ENTRY_COMMAND:
         return GBW_ENTRY_COMMAND;
+    case GB_ENTRY_CALL:
+        return GBW_ENTRY_CALL;
     case GB_ENTRY_START:
         break;
     }
@@ -67,16 +69,28 @@ static bool diagnose(struct gb_program *p, const struct gb_grants *grants, uint3
     return true;
 }
 
-static bool program_link(struct gb_program *p, const struct gb_grants *grants,
+static bool choose(struct gb_program *p, const char *call, struct gb_error **err) {
+    if (!call) {
+        return gb_choose_entry(p->code, p->name, &p->entry, err);
+    }
+    p->entry = GB_ENTRY_CALL;
+    return gb_export_find(p->code, p->name, call, &p->pick, err);
+}
+
+static bool program_link(struct gb_program *p, const struct gb_grants *grants, const char *call,
                          struct gb_error **err) {
     uint32_t flags = 0;
-    if (!diagnose(p, grants, &flags, err) || !gb_choose_entry(p->code, p->name, &p->entry, err)) {
+    if (!diagnose(p, grants, &flags, err) || !choose(p, call, err)) {
         return false;
     }
+    struct gbw_link_more more = {
+        .call_interface = gb_to_bridge(gb_span_of(p->pick.interface)),
+        .call_name = gb_to_bridge(gb_span_of(p->pick.name)),
+    };
     struct gbw_failure f = {0};
-    p->linked = gbw_link_new(p->code, flags, bridge_entry(p->entry), NULL, &gb_call_host, &f);
+    p->linked = gbw_link_new(p->code, flags, bridge_entry(p->entry), &more, &gb_call_host, &f);
     if (p->linked) {
-        return true;
+        return !call || gb_signature_check(gb_program_signature(p), call, p->pick.type, err);
     }
     bool missing = f.kind == GBW_LINK;
     gb_failure_error(&f, "could not link the program", err);
@@ -90,6 +104,13 @@ static bool program_link(struct gb_program *p, const struct gb_grants *grants,
 struct gb_program *gb_program_load(struct gb_sandbox *s, const char *name, struct gb_span bytes,
                                    const struct gb_limits *limits, const struct gb_grants *grants,
                                    struct gb_error **err) {
+    return gb_program_load_call(s, name, bytes, limits, grants, NULL, err);
+}
+
+struct gb_program *gb_program_load_call(struct gb_sandbox *s, const char *name,
+                                        struct gb_span bytes, const struct gb_limits *limits,
+                                        const struct gb_grants *grants, const char *call,
+                                        struct gb_error **err) {
     struct gb_program *p = gb_calloc(1, sizeof *p, err);
     if (!p) {
         return NULL;
@@ -102,7 +123,7 @@ struct gb_program *gb_program_load(struct gb_sandbox *s, const char *name, struc
     if (p->name) {
         p->code = gb_program_compile(s, name, bytes, p->engine_kind, limits->program_bytes, err);
     }
-    if (!p->code || !program_link(p, grants, err)) {
+    if (!p->code || !program_link(p, grants, call, err)) {
         gb_program_unref(p);
         return NULL;
     }
@@ -124,12 +145,21 @@ void gb_program_unref(struct gb_program *p) {
     if (p->code) {
         gbw_program_free(p->code);
     }
+    gb_export_pick_fini(&p->pick);
     gb_free(p->name);
     gb_free(p);
 }
 
 enum gb_entry gb_program_entry(const struct gb_program *p) {
     return p->entry;
+}
+
+const struct gb_signature *gb_program_signature(const struct gb_program *p) {
+    return gbw_linked_signature(p->linked);
+}
+
+const char *gb_program_call_type(const struct gb_program *p) {
+    return p->pick.type;
 }
 
 bool gb_program_uses_nn(const struct gb_program *p) {

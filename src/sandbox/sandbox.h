@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/span.h"
+#include "glovebox/value.h"
 #include "ledger/ledger.h"
 #include "model/model.h"
 
@@ -73,7 +74,7 @@ struct gb_grants {
     size_t env_len;
 };
 
-enum gb_entry { GB_ENTRY_AGENT, GB_ENTRY_COMMAND, GB_ENTRY_START };
+enum gb_entry { GB_ENTRY_AGENT, GB_ENTRY_COMMAND, GB_ENTRY_START, GB_ENTRY_CALL };
 
 /* Compiles, diagnoses missing imports and grants, links. name is for messages. The engine follows
  * from limits->fuel. Errors: wasm-invalid, component-invalid, import-missing, grant-missing,
@@ -81,6 +82,15 @@ enum gb_entry { GB_ENTRY_AGENT, GB_ENTRY_COMMAND, GB_ENTRY_START };
 struct gb_program *gb_program_load(struct gb_sandbox *s, const char *name, struct gb_span bytes,
                                    const struct gb_limits *limits, const struct gb_grants *grants,
                                    struct gb_error **err);
+/* The same, to enter the exported function that call names: "greet", "pkg:name/iface#greet", with or
+ * without version. Errors also: not-found, invalid-argument (ambiguous), unsupported (resources). */
+struct gb_program *gb_program_load_call(struct gb_sandbox *s, const char *name,
+                                        struct gb_span bytes, const struct gb_limits *limits,
+                                        const struct gb_grants *grants, const char *call,
+                                        struct gb_error **err);
+/* Of a program loaded so; NULL otherwise. Lives as long as the program. */
+const struct gb_signature *gb_program_signature(const struct gb_program *p);
+const char *gb_program_call_type(const struct gb_program *p); /* "func(name: string) -> string" */
 struct gb_program *gb_program_ref(struct gb_program *p);
 void gb_program_unref(struct gb_program *p);
 enum gb_entry gb_program_entry(const struct gb_program *p);
@@ -129,6 +139,12 @@ struct gb_usage {
 };
 struct gb_call_result {
     struct gb_error *error;   /* NULL: it succeeded */
+    /* A called function's result, unwrapped where it is a result<…>; NULL: none. The answer and the
+     * program, whose signature has its type, keep it alive. */
+    const struct gb_value *value;
+    uint32_t value_type;      /* number of a node; GB_VALUE_NO_TYPE: no value */
+    struct gbw_answer *answer;
+    struct gb_program *program;
     char *text;               /* an agent's ok text; NUL-terminated; NULL otherwise */
     size_t text_bytes;
     bool has_exit_status;     /* a command that ended by itself */
@@ -149,6 +165,8 @@ struct gb_call_spec {
     const struct gb_limits *limits;
     const struct gb_grants *grants; /* borrowed until done */
     struct gb_span argument;        /* agents; copied */
+    const struct gb_value *params;  /* called functions; borrowed until done */
+    size_t params_len;
     const char *const *args;        /* commands: argv, args[0] included; borrowed until done */
     size_t args_len;
     /* Live output, within the output limit; NULL: captured in the result. */

@@ -122,6 +122,19 @@ void gb_diagnose_import(void *diagnosis, const struct gbw_item *item);
 bool gb_choose_entry(const struct gbw_program *p, const char *name, enum gb_entry *ret_entry,
                      struct gb_error **err);
 
+/* ---- export.c ---- */
+
+struct gb_export_pick {
+    char *interface; /* with its version; empty: the world's root */
+    char *name;
+    char *type;
+};
+bool gb_export_find(const struct gbw_program *p, const char *program, const char *call,
+                    struct gb_export_pick *ret, struct gb_error **err);
+void gb_export_pick_fini(struct gb_export_pick *pick);
+bool gb_signature_check(const struct gb_signature *s, const char *call, const char *type,
+                        struct gb_error **err);
+
 /* ---- program.c ---- */
 
 struct gb_program {
@@ -133,6 +146,7 @@ struct gb_program {
     bool uses_nn;
     struct gbw_program *code;
     struct gbw_linked *linked;
+    struct gb_export_pick pick; /* GB_ENTRY_CALL */
 };
 /* Size check and compilation, shared with inspect. */
 struct gbw_program *gb_program_compile(struct gb_sandbox *s, const char *name, struct gb_span bytes,
