@@ -56,6 +56,7 @@ struct gb_host_options {
     uint64_t memory_bytes_max; /* largest memory limit any call will ask for; default 64 MiB */
     uint32_t calls_max;       /* at once; default 16 */
     uint32_t threads;         /* inferences at once per model; 0: number of cores, at most 4 */
+    bool place_inline;        /* run all models in this process: trusted and fast ones only */
 };
 void gb_host_options_default(struct gb_host_options *ret_options);
 struct gb_host *gb_host_new(const struct gb_host_options *options, struct gb_error **err);

@@ -54,7 +54,9 @@ static const struct gb_option run_rows[] = {
      .help = "The ledger of this run's tenant: memories, tables, tensors, graphs, output."},
     {.name = "placement", .kind = GB_OPTION_CHOICE, .offset = AT(placement),
      .choices = placement_choices, .initial = "worker",
-     .help = "Where models run; inline is not built into this version."},
+     .help = "Where this run's models run: each in a jailed process, or inline, in this one. Inline "
+             "is for models that you trust and that answer within 1 ms: nothing walls in the "
+             "engine's memory, and a deadline does not end a running inference."},
     GB_ENGINE_ROWS(struct gb_run_values),
     {.name = "call", .kind = GB_OPTION_TEXT, .offset = AT(call), .value = "NAME",
      .help = "Call an exported function instead, such as greet or pkg:name/iface#greet (its version "
@@ -127,9 +129,6 @@ bool gb_run_check(const struct gb_run_values *v, struct gb_error **err) {
     if (v->compat) {
         return not_built(err, "--compat wasmedge");
     }
-    if (v->placement == PLACEMENT_INLINE) {
-        return not_built(err, "--placement inline");
-    }
     return check_grants(&v->grants, err) && gb_setup_check_models(&v->models, err);
 }
 
@@ -178,6 +177,7 @@ static bool make_env(const struct gb_option_list *list, struct gb_run_options *o
 static void fill_options(const struct gb_run_values *v, struct gb_run_options *o) {
     gb_setup_host_options(&v->engine, &o->host);
     o->host.budget_bytes = v->budget;
+    o->host.place_inline = v->placement == PLACEMENT_INLINE;
     o->host.host_bytes = GB_MAX(o->host.host_bytes, v->budget);
     o->host.stack_bytes = v->stack;
     o->host.memory_bytes_max = GB_MAX(o->host.memory_bytes_max, v->memory);

@@ -63,6 +63,7 @@ struct gb_registry_options gb_lib_registry_options(const struct gb_host_options 
     registry.jail = options->jail_best_effort ? GB_JAIL_BEST_EFFORT : GB_JAIL_STRICT;
     registry.threads = options->threads > 0 ? options->threads : default_threads();
     registry.host_account = host_account;
+    registry.placement = options->place_inline ? GB_PLACEMENT_INLINE : GB_PLACEMENT_WORKER;
     return registry;
 }
 
@@ -84,14 +85,15 @@ static bool host_init(struct gb_host *h, const struct gb_host_options *o, struct
     if (!h->tenant) {
         return false;
     }
-    struct gb_sandbox_options sandbox = gb_lib_sandbox_options(o);
-    h->sandbox = gb_sandbox_new(&sandbox, err);
-    if (!h->sandbox) {
-        return false;
-    }
+    /* Before the sandbox, which starts threads: inline placement may change the environment. */
     struct gb_registry_options registry = gb_lib_registry_options(o, h->host_account);
     h->registry = gb_registry_new(&registry, err);
     if (!h->registry) {
+        return false;
+    }
+    struct gb_sandbox_options sandbox = gb_lib_sandbox_options(o);
+    h->sandbox = gb_sandbox_new(&sandbox, err);
+    if (!h->sandbox) {
         return false;
     }
     h->runner = gb_runner_new(h->sandbox, h->registry, err);

@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/num.h"
+#include "model/inline.h"
 #include "model/worker_internal.h"
 
 /* ---- shapes ---- */
@@ -235,7 +236,11 @@ struct gb_job *gb_worker_job_submit(struct gb_worker *w, const struct gb_job_spe
         gb_job_release(job);
         return NULL;
     }
-    gb_worker_hub_wake_before(w->hub, job->deadline_us);
+    if (w->in_line) {
+        gb_inline_submitted(w->hub);
+    } else {
+        gb_worker_hub_wake_before(w->hub, job->deadline_us);
+    }
     return job;
 }
 
@@ -257,7 +262,7 @@ static struct gb_mem *worker_mem(struct gb_worker *w, uint64_t bytes, bool zeroe
         gb_error_move(err, e);
         return NULL;
     }
-    return mem ? mem : gb_mem_new_heap(bytes, account, err);
+    return mem ? mem : gb_mem_new_heap_as(bytes, zeroed, account, err);
 }
 
 struct gb_mem *gb_worker_mem_new(struct gb_worker *w, uint64_t bytes, struct gb_account *account,

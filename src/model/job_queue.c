@@ -73,8 +73,7 @@ void gb_worker_enqueue_locked(struct gb_worker *w, struct gb_job *job) {
     w->queue_len++;
 }
 
-/* The queue's reference goes to the caller. */
-static void dequeue(struct gb_worker *w, struct gb_job *job) {
+void gb_job_dequeue_locked(struct gb_worker *w, struct gb_job *job) {
     if (job->prev) {
         job->prev->next = job->next;
     } else {
@@ -90,8 +89,7 @@ static void dequeue(struct gb_worker *w, struct gb_job *job) {
     w->queue_len--;
 }
 
-/* Answers a job that is not with the worker (any more); drops the worker's reference. */
-static void end_job(struct gb_job *job, struct gb_error *error) {
+void gb_job_end_locked(struct gb_job *job, struct gb_error *error) {
     bool failed = error || (job->resolved && job->error);
     job->stage = GB_STAGE_ENDED;
     gb_job_drop_blocks(job, failed);
@@ -122,7 +120,7 @@ static void arm_grace(struct gb_worker *w) {
 static void flight_end(struct gb_worker *w, uint32_t index, struct gb_error *error) {
     struct gb_job *job = w->flights[index];
     flight_remove(w, index);
-    end_job(job, error);
+    gb_job_end_locked(job, error);
     arm_grace(w);
 }
 
@@ -186,11 +184,11 @@ void gb_worker_pump_locked(struct gb_worker *w) {
                         "\"%s\" now", w->name);
                 gb_hint(&e, "Hold fewer or smaller tensors, or try again later.");
             }
-            dequeue(w, job);
-            end_job(job, e);
+            gb_job_dequeue_locked(w, job);
+            gb_job_end_locked(job, e);
             continue;
         }
-        dequeue(w, job); /* its reference becomes the flight's */
+        gb_job_dequeue_locked(w, job); /* its reference becomes the flight's */
         job->id = w->next_job_id++;
         job->sent_us = gb_now_us();
         job->stage = GB_STAGE_RUNNING;
@@ -441,8 +439,8 @@ void gb_worker_reap_ring_locked(struct gb_worker *w) {
 void gb_job_cancel_locked(struct gb_job *job, struct gb_error *error) {
     struct gb_worker *w = job->worker;
     if (job->stage == GB_STAGE_QUEUED) {
-        dequeue(w, job);
-        end_job(job, error);
+        gb_job_dequeue_locked(w, job);
+        gb_job_end_locked(job, error);
         return;
     }
     gb_job_resolve_locked(job, error);
@@ -469,15 +467,15 @@ void gb_worker_fail_jobs_locked(struct gb_worker *w, const struct gb_error *erro
     }
     while (queued_too && w->queue_first) {
         struct gb_job *job = w->queue_first;
-        dequeue(w, job);
-        end_job(job, copy_of(error));
+        gb_job_dequeue_locked(w, job);
+        gb_job_end_locked(job, copy_of(error));
     }
 }
 
 void gb_worker_end_flights_locked(struct gb_worker *w) {
     while (w->flights_len > 0) {
         struct gb_job *job = w->flights[--w->flights_len];
-        end_job(job, NULL);
+        gb_job_end_locked(job, NULL);
     }
 }
 

@@ -52,11 +52,17 @@ static struct gb_mem *mem_charged(uint64_t bytes, struct gb_account *account,
 }
 
 struct gb_mem *gb_mem_new_heap(uint64_t bytes, struct gb_account *account, struct gb_error **err) {
+    return gb_mem_new_heap_as(bytes, true, account, err);
+}
+
+struct gb_mem *gb_mem_new_heap_as(uint64_t bytes, bool zeroed, struct gb_account *account,
+                                  struct gb_error **err) {
     struct gb_mem *mem = mem_charged(bytes, account, err);
     if (!mem) {
         return NULL;
     }
-    mem->ptr = bytes <= SIZE_MAX ? gb_calloc(1, (size_t)bytes, err) : NULL;
+    size_t size = bytes == 0 ? 1 : (size_t)bytes;
+    mem->ptr = zeroed ? gb_calloc(1, size, err) : gb_alloc(size, err);
     if (!mem->ptr) {
         gb_mem_unref(mem);
         return NULL;

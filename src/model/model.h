@@ -28,6 +28,11 @@ enum gb_backend_kind { GB_BACKEND_AUTO, GB_BACKEND_ONNX, GB_BACKEND_GGML, GB_BAC
                        GB_BACKEND_FAKE };
 const char *gb_backend_text(enum gb_backend_kind kind); /* "onnx" */
 
+enum gb_placement {
+    GB_PLACEMENT_WORKER, /* in a process of its own, jailed */
+    GB_PLACEMENT_INLINE  /* in this process, on the draining thread: trusted and fast models only */
+};
+
 struct gb_registry_options {
     const char *worker_path;  /* NULL: GLOVEBOX_WORKER, beside this executable, install path */
     const char *ort_lib_path; /* NULL: GLOVEBOX_ORT_LIB, else libonnxruntime.so.1 beside … */
@@ -39,6 +44,7 @@ struct gb_registry_options {
     uint32_t threads;             /* inferences at once per model; sidecars may say otherwise */
     uint32_t queue_max;           /* jobs waiting per model before GB_OVERLOADED */
     struct gb_account *host_account;
+    enum gb_placement placement;  /* INLINE: of all models; else sidecars may say so */
 };
 struct gb_registry_options gb_registry_options_default(void);
 
@@ -88,6 +94,7 @@ struct gb_model_info {
     size_t findings_len;
     const char *const *findings; /* remarks of the validator */
     uint32_t missing_walls;      /* under GB_JAIL_BEST_EFFORT */
+    enum gb_placement placement;
 };
 const struct gb_model_info *gb_model_info(const struct gb_model *m);
 /* "f32[batch,64]"; for messages and logs. Text is cut to cap. */
@@ -159,6 +166,11 @@ int gb_registry_event_fd(const struct gb_registry *r);
 /* Delivers what has completed; calls the jobs' done callbacks on this thread. Cheap when nothing
  * happened. */
 void gb_registry_drain(struct gb_registry *r);
+/* For a loop that drives calls. While stepping, this thread promises to call gb_registry_run_inline
+ * before it sleeps, so that an inline inference needs no system call. gb_registry_run_inline runs
+ * what waits, for about a millisecond, and delivers it; true when there was something. */
+void gb_registry_stepping(struct gb_registry *r, bool on);
+bool gb_registry_run_inline(struct gb_registry *r);
 
 /* ---- doctor ---- */
 

@@ -25,6 +25,7 @@ struct gb_sidecar {
     uint32_t threads;                  /* 0: the registry's */
     uint64_t deadline_us;              /* 0: none of its own */
     bool warm_up;
+    enum gb_placement placement;
 };
 
 struct gb_model {

@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "model/inline.h"
 #include "model/model_internal.h"
 #include "model/worker.h"
 
@@ -48,6 +49,8 @@ struct gb_registry *gb_registry_new(const struct gb_registry_options *options,
     }
     bool copied = (!options->worker_path || r->options.worker_path) &&
                   (!options->ort_lib_path || r->options.ort_lib_path);
+    /* Known now, so the environment is changed before there are threads that might read it. */
+    copied = copied && (options->placement != GB_PLACEMENT_INLINE || gb_inline_environment(err));
     r->hub = copied ? gb_worker_hub_new(&r->options, err) : NULL;
     if (!r->hub) {
         gb_registry_free(r);
@@ -117,6 +120,14 @@ int gb_registry_event_fd(const struct gb_registry *r) {
 
 void gb_registry_drain(struct gb_registry *r) {
     gb_worker_hub_drain(r->hub);
+}
+
+void gb_registry_stepping(struct gb_registry *r, bool on) {
+    gb_inline_stepping(r->hub, on);
+}
+
+bool gb_registry_run_inline(struct gb_registry *r) {
+    return gb_inline_run(r->hub);
 }
 
 static bool grow(struct gb_registry *r, struct gb_error **err) {

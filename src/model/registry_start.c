@@ -12,12 +12,28 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "model/inline.h"
 #include "model/model_internal.h"
 #include "model/worker.h"
 
 #define WAIT_SLACK_MS 5000u /* the worker's own load timeout comes first */
 #define LINE_BYTES_MAX ((size_t)8192)
 #define FINDING_BYTES_MAX ((size_t)512)
+
+static bool accept_ready(struct gb_model *m, const struct gb_worker_ready *ready,
+                         struct gb_error **err);
+
+/* Loads it here, and needs no waiting for. */
+static bool start_inline(struct gb_registry *r, struct gb_model *m,
+                         const struct gb_worker_spec *spec, struct gb_error **err) {
+    struct gb_worker_ready ready;
+    m->worker = gb_inline_worker_new(r->hub, spec, &ready, err);
+    if (m->worker && !accept_ready(m, &ready, err)) {
+        gb_worker_free(m->worker);
+        m->worker = NULL;
+    }
+    return m->worker != NULL;
+}
 
 /* Reads the file again and starts the process. */
 static bool start(struct gb_registry *r, struct gb_model *m, struct gb_error **err) {
@@ -36,6 +52,12 @@ static bool start(struct gb_registry *r, struct gb_model *m, struct gb_error **e
         .optimise = true,
         .warm_up = m->sidecar.warm_up,
     };
+    bool in_line = r->options.placement == GB_PLACEMENT_INLINE ||
+                   m->sidecar.placement == GB_PLACEMENT_INLINE;
+    m->info.placement = in_line ? GB_PLACEMENT_INLINE : GB_PLACEMENT_WORKER;
+    if (in_line) {
+        return start_inline(r, m, &spec, err);
+    }
     m->worker = gb_worker_new(r->hub, &spec, err);
     if (!m->worker) {
         return false;
@@ -135,6 +157,9 @@ static void log_model(const struct gb_model *m) {
     (void)gb_buf_append_format(&line, NULL, "model \"%s\" is ready: %" PRIu64
                                " bytes, loaded in %" PRIu64 " us", m->name, info->bytes,
                                info->load_us);
+    if (info->placement == GB_PLACEMENT_INLINE) {
+        (void)gb_buf_append_text(&line, ", inline: no wall around it, no deadline ends it", NULL);
+    }
     if (info->warm_us > 0) {
         (void)gb_buf_append_format(&line, NULL, ", a warm inference takes %" PRIu64 " us",
                                    info->warm_us);

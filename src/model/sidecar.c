@@ -45,17 +45,15 @@ static bool set_digest(const struct gb_toml_value *v, struct gb_sidecar *s, stru
     return true;
 }
 
-static bool set_placement(const struct gb_toml_value *v, struct gb_error **err) {
+static bool set_placement(const struct gb_toml_value *v, struct gb_sidecar *s,
+                          struct gb_error **err) {
     struct gb_span text;
     if (!gb_toml_string(v, &text, err)) {
         return false;
     }
-    if (gb_span_is(text, "worker")) {
+    if (gb_span_is(text, "worker") || gb_span_is(text, "inline")) {
+        s->placement = text.ptr[0] == 'i' ? GB_PLACEMENT_INLINE : GB_PLACEMENT_WORKER;
         return true;
-    }
-    if (gb_span_is(text, "inline")) {
-        gb_toml_fail_as(v, GB_UNSUPPORTED, err, "placement \"inline\" is not built yet");
-        return gb_hint(err, "Use placement = \"worker\".");
     }
     return gb_toml_fail(v, err, "placement is \"worker\" or \"inline\", not \"%.*s\"",
                         GB_SPAN_ARG(text));
@@ -112,7 +110,7 @@ static bool set_value(void *user, const struct gb_toml_value *v, struct gb_error
     case DIGEST:
         return set_digest(v, s, err);
     case PLACEMENT:
-        return set_placement(v, err);
+        return set_placement(v, s, err);
     case THREADS:
         return set_threads(v, s, err);
     case DEADLINE:

@@ -57,6 +57,9 @@ struct gb_mem *gb_mem_new_in(struct gb_slab *slab, uint64_t bytes, bool zeroed,
                              struct gb_account *account, struct gb_error **err);
 /* On the heap, zeroed. */
 struct gb_mem *gb_mem_new_heap(uint64_t bytes, struct gb_account *account, struct gb_error **err);
+/* As above; zeroed only when asked. */
+struct gb_mem *gb_mem_new_heap_as(uint64_t bytes, bool zeroed, struct gb_account *account,
+                                  struct gb_error **err);
 /* The slab the bytes lie in, NULL for heap; and where. */
 const struct gb_slab *gb_mem_slab(const struct gb_mem *mem);
 uint64_t gb_mem_offset(const struct gb_mem *mem);

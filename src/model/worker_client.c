@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/num.h"
+#include "model/inline.h"
 #include "model/worker_internal.h"
 
 /* ---- the object ---- */
@@ -28,6 +29,7 @@ void gb_worker_unref(struct gb_worker *w) {
     if (!w || atomic_fetch_sub_explicit(&w->refs, 1, memory_order_acq_rel) != 1) {
         return;
     }
+    gb_inline_free(w->in_line);
     gb_process_fini(&w->process);
     gb_fd_close(&w->model_fd);
     gb_error_free(w->reason);
@@ -69,8 +71,8 @@ static int model_memfd(struct gb_span bytes, struct gb_error **err) {
     return fd;
 }
 
-struct gb_worker *gb_worker_new(struct gb_worker_hub *hub, const struct gb_worker_spec *spec,
-                                struct gb_error **err) {
+struct gb_worker *gb_worker_make(struct gb_worker_hub *hub, const struct gb_worker_spec *spec,
+                                 struct gb_error **err) {
     if (spec->threads < 1 || spec->threads > GB_WIRE_THREADS_MAX) {
         gb_fail(err, GB_INVALID_ARGUMENT, "model \"%s\" cannot run %u inferences at once",
                 spec->name, spec->threads);
@@ -101,9 +103,20 @@ struct gb_worker *gb_worker_new(struct gb_worker_hub *hub, const struct gb_worke
     w->name = gb_strdup(spec->name, err);
     w->inputs = gb_calloc(GB_WIRE_PORTS_MAX, sizeof *w->inputs, err);
     w->outputs = gb_calloc(GB_WIRE_PORTS_MAX, sizeof *w->outputs, err);
-    if (w->name && w->inputs && w->outputs) {
-        w->model_fd = model_memfd(spec->bytes, err);
+    if (!w->name || !w->inputs || !w->outputs) {
+        gb_worker_unref(w);
+        return NULL;
     }
+    return w;
+}
+
+struct gb_worker *gb_worker_new(struct gb_worker_hub *hub, const struct gb_worker_spec *spec,
+                                struct gb_error **err) {
+    struct gb_worker *w = gb_worker_make(hub, spec, err);
+    if (!w) {
+        return NULL;
+    }
+    w->model_fd = model_memfd(spec->bytes, err);
     if (w->model_fd < 0) {
         gb_worker_unref(w);
         return NULL;
@@ -170,6 +183,10 @@ bool gb_worker_wait_ready(struct gb_worker *w, uint64_t deadline_us,
 
 void gb_worker_free(struct gb_worker *w) {
     if (!w) {
+        return;
+    }
+    if (w->in_line) {
+        gb_inline_worker_free(w);
         return;
     }
     pthread_mutex_lock(&w->hub->lock);

@@ -78,13 +78,19 @@ struct gb_worker_hub {
     pthread_t thread;
     char *worker_path; /* found at the first start */
     char *ort_lib_path;
+    struct gb_worker *inlines; /* linked by their next; models without a process */
 
     pthread_mutex_t resolved_lock; /* the fields below, and struct gb_job's delivery */
     pthread_cond_t delivered;
     struct gb_job *resolved_first;
     struct gb_job *resolved_last;
+
+    _Atomic bool inline_waiting; /* jobs may wait in queues of inlines */
+    struct gb_inline_engine *inline_engine; /* set by the first such model */
 };
 void gb_worker_hub_unref(struct gb_worker_hub *hub);
+/* Tells the owners of resolved jobs, on this thread. */
+void gb_worker_hub_deliver(struct gb_worker_hub *hub);
 /* Makes the supervisor look at everything again. */
 void gb_worker_hub_wake(struct gb_worker_hub *hub);
 /* As above, if it would sleep past deadline_us. */
@@ -101,6 +107,7 @@ enum gb_worker_state {
     GB_WORKER_READY,
     GB_WORKER_DYING,
     GB_WORKER_DOWN,
+    GB_WORKER_INLINE, /* model/inline.h: there is never a process */
     GB_WORKER_LOST,
     GB_WORKER_CLOSING,
     GB_WORKER_CLOSED
@@ -117,6 +124,8 @@ struct gb_worker {
     uint32_t threads;
     bool optimise;
     bool warm_up;
+
+    struct gb_inline *in_line; /* NULL: the model runs in a process */
 
     struct gb_worker *next; /* hub->lock */
 
@@ -153,6 +162,9 @@ struct gb_worker {
     uint32_t flights_len;
     bool unsignalled; /* jobs were put on the resolved list since the lock was taken */
 };
+/* An object without model bytes and on no list; free with gb_worker_unref. */
+struct gb_worker *gb_worker_make(struct gb_worker_hub *hub, const struct gb_worker_spec *spec,
+                                 struct gb_error **err);
 struct gb_worker *gb_worker_ref(struct gb_worker *w);
 void gb_worker_unref(struct gb_worker *w);
 /* Releases w->lock; tells the drainer when jobs were resolved under it. */
@@ -231,6 +243,10 @@ void gb_job_drop_blocks(struct gb_job *job, bool outputs_too);
 /* The owner's answer; error NULL: success, else taken. No-op when already resolved. */
 void gb_job_resolve_locked(struct gb_job *job, struct gb_error *error);
 void gb_worker_enqueue_locked(struct gb_worker *w, struct gb_job *job);
+/* Takes a job out of the queue; the queue's reference goes to the caller. */
+void gb_job_dequeue_locked(struct gb_worker *w, struct gb_job *job);
+/* Answers a job that is not with the worker (any more); drops that reference. Takes error. */
+void gb_job_end_locked(struct gb_job *job, struct gb_error *error);
 void gb_worker_pump_locked(struct gb_worker *w);
 void gb_worker_reap_ring_locked(struct gb_worker *w);
 void gb_job_cancel_locked(struct gb_job *job, struct gb_error *error);

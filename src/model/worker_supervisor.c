@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/num.h"
+#include "model/inline.h"
 #include "model/worker_internal.h"
 
 #define EVENTS_AT_ONCE 64
@@ -79,6 +80,7 @@ void gb_worker_hub_unref(struct gb_worker_hub *hub) {
     if (!hub || atomic_fetch_sub_explicit(&hub->refs, 1, memory_order_acq_rel) != 1) {
         return;
     }
+    gb_inline_engine_free(hub->inline_engine);
     gb_fd_close(&hub->events_fd);
     gb_fd_close(&hub->supervisor_fd);
     gb_fd_close(&hub->resolved_fd);
@@ -262,6 +264,11 @@ void gb_worker_hub_drain(struct gb_worker_hub *hub) {
         pthread_mutex_unlock(&w->lock);
     }
     pthread_mutex_unlock(&hub->lock);
+    (void)gb_inline_run(hub);
+    gb_worker_hub_deliver(hub);
+}
+
+void gb_worker_hub_deliver(struct gb_worker_hub *hub) {
     bool call = false;
     for (struct gb_job *job; (job = next_delivery(hub, &call)) != NULL;) {
         if (call) {

@@ -213,6 +213,9 @@ struct gb_wake_list {
     bool closed;
     struct gb_wake_cell *first, *last; /* last is stale when first is NULL */
     size_t len;
+    bool signalled;   /* event_fd is readable */
+    bool in_round;    /* the stepper looks at the list again before it sleeps */
+    pthread_t stepper;
 };
 struct gb_wake_list *gb_wake_list_new(struct gb_error **err);
 void gb_wake_list_close(struct gb_wake_list *list); /* drops the runner's reference */
@@ -224,6 +227,7 @@ void gb_wake_cell_wake(void *cell);
 /* One round: begin resets the descriptor and says how many are queued, pop takes the first (with a
  * reference; NULL: none), end makes the descriptor readable again when some are left. */
 size_t gb_wake_list_begin(struct gb_wake_list *list);
+size_t gb_wake_list_len(struct gb_wake_list *list);
 struct gb_wake_cell *gb_wake_list_pop(struct gb_wake_list *list);
 void gb_wake_list_end(struct gb_wake_list *list);
 

@@ -48,17 +48,28 @@ struct gb_wake_cell *gb_wake_list_pop(struct gb_wake_list *list) {
 }
 
 /* Fails only when the counter is full, and then it is readable anyway. */
-static void signal_fd(const struct gb_wake_list *list) {
+static void signal_fd(struct gb_wake_list *list) {
     uint64_t one = 1;
-    ssize_t ignored = write(list->event_fd, &one, sizeof one);
+    ssize_t ignored = list->signalled ? 0 : write(list->event_fd, &one, sizeof one);
     (void)ignored;
+    list->signalled = true;
 }
 
 size_t gb_wake_list_begin(struct gb_wake_list *list) {
     uint64_t count;
     pthread_mutex_lock(&list->lock);
-    ssize_t ignored = read(list->event_fd, &count, sizeof count);
-    (void)ignored; /* EAGAIN: nothing was signalled */
+    ssize_t ignored = list->signalled ? read(list->event_fd, &count, sizeof count) : 0;
+    (void)ignored;
+    list->signalled = false;
+    list->in_round = true;
+    list->stepper = pthread_self();
+    size_t len = list->len;
+    pthread_mutex_unlock(&list->lock);
+    return len;
+}
+
+size_t gb_wake_list_len(struct gb_wake_list *list) {
+    pthread_mutex_lock(&list->lock);
     size_t len = list->len;
     pthread_mutex_unlock(&list->lock);
     return len;
@@ -66,6 +77,7 @@ size_t gb_wake_list_begin(struct gb_wake_list *list) {
 
 void gb_wake_list_end(struct gb_wake_list *list) {
     pthread_mutex_lock(&list->lock);
+    list->in_round = false;
     if (list->first) {
         signal_fd(list);
     }
@@ -127,7 +139,8 @@ void gb_wake_cell_wake(void *user) {
         }
         list->last = cell;
         list->len++;
-        if (first) {
+        /* Within its round the runner looks again by itself: no system call for its own wakes. */
+        if (first && !(list->in_round && pthread_equal(list->stepper, pthread_self()))) {
             signal_fd(list);
         }
     }

@@ -88,7 +88,6 @@ static void wrong_sidecars_say_where_and_why(void **state) {
         {"threads = 17", GB_MANIFEST_INVALID, "m.toml:1:1: \"threads\" takes", NULL},
         {"digest = \"md5:1\"", GB_MANIFEST_INVALID, "m.toml:1:1: \"md5:1\" is no digest",
          "64 lower-case"},
-        {"placement = \"inline\"", GB_UNSUPPORTED, "not built yet", "placement = \"worker\""},
         {"placement = \"cloud\"", GB_MANIFEST_INVALID, "not \"cloud\"", NULL},
         {"max-batch = 8", GB_UNSUPPORTED, "batching is not built yet", "max-batch = 1"},
         {"max-batch = 0", GB_MANIFEST_INVALID, "\"max-batch\" takes", NULL},

@@ -136,7 +136,9 @@ static struct gb_engine *onnx_open(const char *lib_path, struct gb_error **err) 
     if (engine == NULL) {
         return NULL;
     }
-    if (setenv("ORT_DISABLE_TELEMETRY", "1", 1) != 0) {
+    const char *telemetry = getenv("ORT_DISABLE_TELEMETRY");
+    bool off = telemetry != NULL && strcmp(telemetry, "1") == 0;
+    if (!off && setenv("ORT_DISABLE_TELEMETRY", "1", 1) != 0) {
         gb_fail_errno(err, GB_INTERNAL, errno, "the environment could not be set");
         onnx_close(engine);
         return NULL;
