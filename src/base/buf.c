@@ -108,7 +108,12 @@ bool gb_buf_append_escaped(struct gb_buf *b, struct gb_span text, struct gb_erro
         /* C0 but tab and newline, DEL, and C1 (U+0080..U+009F) drive terminals. */
         bool control = n == 1 && ((*p < 0x20 && *p != '\n' && *p != '\t') || *p == 0x7f);
         bool c1 = n == 2 && p[0] == 0xc2 && p[1] < 0xa0;
-        if (n == 0 || control || c1) {
+        /* Embeddings, overrides and isolates (U+202A to U+202E, U+2066 to U+2069) make the rest of
+         * a line read backwards. */
+        bool bidi = n == 3 && p[0] == 0xe2 &&
+                    ((p[1] == 0x80 && p[2] >= 0xaa && p[2] <= 0xae) ||
+                     (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9));
+        if (n == 0 || control || c1 || bidi) {
             size_t bytes = n == 0 ? 1 : n;
             for (size_t k = 0; k < bytes; k++) {
                 if (!gb_buf_append_format(b, err, "\\x%02x", p[k])) {

@@ -70,6 +70,7 @@ static void control_bytes_are_escaped(void **state) {
     check_escaped("plain\ttext\n", 11, "plain\ttext\n");
     check_escaped("\x1b[2J\r\x7f\0", 7, "\\x1b[2J\\x0d\\x7f\\x00");
     check_escaped("\xc2\x9b" "2J", 4, "\\xc2\\x9b2J"); /* CSI as C1 */
+    check_escaped("a\xe2\x80\xae" "b\xe2\x81\xa6", 8, "a\\xe2\\x80\\xaeb\\xe2\\x81\\xa6");
     static const char beyond_ascii[] = "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80";
     check_escaped(beyond_ascii, sizeof beyond_ascii - 1, beyond_ascii);
     check_escaped("\xff\xc3", 2, "\\xff\\xc3"); /* not UTF-8; cut off */
