@@ -109,7 +109,8 @@ static struct gb_nn_named *named_room(struct gb_call *c, size_t len, struct gb_e
     if (len <= c->named_cap) {
         return c->named;
     }
-    if (!gb_mul_size(len, sizeof *c->named, &bytes)) {
+    /* Each is a tensor that the guest owns, so more can only be one that is named many times. */
+    if (len > c->limits.handles || !gb_mul_size(len, sizeof *c->named, &bytes)) {
         gb_fail(err, GB_HOSTCALL_LIMIT, "%zu inputs in one call", len);
         return NULL;
     }
