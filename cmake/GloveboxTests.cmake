@@ -39,6 +39,10 @@ function(gb_add_test source)
         list(APPEND environment "GLOVEBOX_WORKER_TEST=$<TARGET_FILE:glovebox-worker-test>")
         add_dependencies(${name} glovebox-worker glovebox-worker-test)
     endif()
+    if(TARGET glovebox-compiler)
+        list(APPEND environment "GLOVEBOX_COMPILER=$<TARGET_FILE:glovebox-compiler>")
+        add_dependencies(${name} glovebox-compiler)
+    endif()
     set_tests_properties(${name} PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77
         ENVIRONMENT "${environment}")
 endfunction()
@@ -68,3 +72,26 @@ foreach(source IN LISTS fuzz_sources)
         set_tests_properties(${subject}_replay PROPERTIES TIMEOUT 120)
     endif()
 endforeach()
+
+# One agent run with every fault in turn (tests/fault/sweep.c); in short, each n-th.
+if(whole)
+    add_executable(fault_sweep "${PROJECT_SOURCE_DIR}/tests/fault/sweep.c")
+    set_target_properties(fault_sweep PROPERTIES
+        RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+    target_compile_definitions(fault_sweep PRIVATE GB_TEST_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+    target_link_libraries(fault_sweep PRIVATE gb_host_flags glovebox_static)
+    gb_link_hardened(fault_sweep)
+    add_dependencies(fault_sweep glovebox-worker glovebox-worker-test)
+    foreach(point "echo alloc 9" "echo alloc+ 9" "echo sys 1" "echo sys+ 3" "digits alloc 29"
+            "digits alloc+ 29" "digits sys 4" "digits sys+ 5" "digits worker-alloc 3"
+            "digits worker-alloc+ 3" "digits worker-sys 4" "digits worker-sys+ 5")
+        string(REPLACE " " ";" words "${point}")
+        list(GET words 0 scenario)
+        list(GET words 1 fault)
+        set(name "fault_sweep_${scenario}_${fault}")
+        add_test(NAME "${name}" COMMAND fault_sweep ${words}
+            WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+        set_tests_properties("${name}" PROPERTIES TIMEOUT 3600 SKIP_RETURN_CODE 77 ENVIRONMENT
+            "GLOVEBOX_ORT_LIB=${GLOVEBOX_DEPS_DIR}/ort/lib/libonnxruntime.so.1;ORT_DISABLE_TELEMETRY=1;UBSAN_OPTIONS=print_stacktrace=1;GLOVEBOX_WORKER=$<TARGET_FILE:glovebox-worker>;GLOVEBOX_WORKER_TEST=$<TARGET_FILE:glovebox-worker-test>")
+    endforeach()
+endif()

@@ -15,19 +15,57 @@
 
 static _Atomic uint64_t gb_alloc_made;
 static _Atomic uint64_t gb_alloc_fail_number;
+static _Atomic bool gb_alloc_fail_persistent;
+static _Atomic uint64_t gb_alloc_failed;
+static _Atomic bool gb_alloc_tracked;
+static _Atomic int64_t gb_alloc_blocks;
+
+static void fail_set(uint64_t nth, bool persistent) {
+    uint64_t made = atomic_load_explicit(&gb_alloc_made, memory_order_relaxed);
+    atomic_store(&gb_alloc_fail_number, 0);
+    atomic_store(&gb_alloc_failed, 0);
+    atomic_store(&gb_alloc_fail_persistent, persistent);
+    atomic_store(&gb_alloc_fail_number, nth == 0 ? 0 : made + nth);
+}
 
 void gb_alloc_fail_at(uint64_t nth) {
-    uint64_t made = atomic_load_explicit(&gb_alloc_made, memory_order_relaxed);
-    atomic_store(&gb_alloc_fail_number, nth == 0 ? 0 : made + nth);
+    fail_set(nth, false);
+}
+
+void gb_alloc_fail_from(uint64_t nth) {
+    fail_set(nth, true);
+}
+
+uint64_t gb_alloc_fail_hits(void) {
+    return atomic_load(&gb_alloc_failed);
 }
 
 uint64_t gb_alloc_count(void) {
     return atomic_load_explicit(&gb_alloc_made, memory_order_relaxed);
 }
 
+void gb_alloc_outstanding(int64_t *ret_blocks) {
+    atomic_store(&gb_alloc_tracked, true);
+    *ret_blocks = atomic_load(&gb_alloc_blocks);
+}
+
 static bool fault_now(void) {
     uint64_t number = atomic_fetch_add_explicit(&gb_alloc_made, 1, memory_order_relaxed) + 1;
-    return number == atomic_load_explicit(&gb_alloc_fail_number, memory_order_relaxed);
+    uint64_t first = atomic_load_explicit(&gb_alloc_fail_number, memory_order_relaxed);
+    if (first == 0 || number < first) {
+        return false;
+    }
+    bool fails = number == first || atomic_load(&gb_alloc_fail_persistent);
+    if (fails) {
+        atomic_fetch_add(&gb_alloc_failed, 1);
+    }
+    return fails;
+}
+
+static void track(const void *ptr, int64_t change) {
+    if (ptr && atomic_load_explicit(&gb_alloc_tracked, memory_order_relaxed)) {
+        atomic_fetch_add_explicit(&gb_alloc_blocks, change, memory_order_relaxed);
+    }
 }
 
 static void *out_of_memory(struct gb_error **err) {
@@ -36,8 +74,14 @@ static void *out_of_memory(struct gb_error **err) {
     return NULL;
 }
 
-void *gb_alloc(size_t bytes, struct gb_error **err) {
+void *gb_alloc_bare(size_t bytes) {
     void *ptr = fault_now() ? NULL : malloc(bytes ? bytes : 1);
+    track(ptr, 1);
+    return ptr;
+}
+
+void *gb_alloc(size_t bytes, struct gb_error **err) {
+    void *ptr = gb_alloc_bare(bytes);
     return ptr ? ptr : out_of_memory(err);
 }
 
@@ -46,16 +90,21 @@ void *gb_calloc(size_t count, size_t bytes_each, struct gb_error **err) {
     void *ptr = NULL;
     if (gb_mul_size(count, bytes_each, &bytes) && !fault_now()) {
         ptr = calloc(1, bytes ? bytes : 1);
+        track(ptr, 1);
     }
     return ptr ? ptr : out_of_memory(err);
 }
 
 void *gb_realloc(void *old, size_t bytes, struct gb_error **err) {
     void *ptr = fault_now() ? NULL : realloc(old, bytes ? bytes : 1);
+    if (!old) {
+        track(ptr, 1);
+    }
     return ptr ? ptr : out_of_memory(err);
 }
 
 void gb_free(void *ptr) {
+    track(ptr, -1);
     free(ptr);
 }
 

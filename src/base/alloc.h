@@ -23,11 +23,20 @@ char *gb_strndup(const char *text, size_t len, struct gb_error **err);
 char *gb_format(struct gb_error **err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Fault injection: fail the n-th allocation from now on (1 = the next); 0 = never. Also set once
- * from the environment variable GLOVEBOX_TEST_FAIL_ALLOC in builds with GB_FAULTS. */
+/* For error.c: counted and failed as the others, but NULL is all that failure says. */
+void *gb_alloc_bare(size_t bytes);
+
+/* Fault injection: fail the n-th allocation from now on (1 = the next); 0 = never. */
 void gb_alloc_fail_at(uint64_t nth);
-/* Allocations made so far. */
+/* The same, and all after it. */
+void gb_alloc_fail_from(uint64_t nth);
+/* How many have failed on demand since it was last set. */
+uint64_t gb_alloc_fail_hits(void);
+/* Allocations made so far, failed ones too. */
 uint64_t gb_alloc_count(void);
+/* From the first call on, blocks are counted as they are made and freed. Call it while none is
+ * there; *ret_blocks is how many there are now. */
+void gb_alloc_outstanding(int64_t *ret_blocks);
 
 static inline void gb_free_cleanup(void *slot) {
     gb_free(*(void **)slot);

@@ -7,7 +7,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -63,7 +62,7 @@ enum gb_code gb_code_of_text(const char *text) {
     return GB_OK;
 }
 
-/* malloc is called directly: the fault counter must not loop through the error path. */
+/* gb_alloc_bare, because running out of memory here must not make an error of its own. */
 static char *format_text(const char *format, va_list args) {
     char *text = NULL;
     va_list again;
@@ -74,7 +73,7 @@ static char *format_text(const char *format, va_list args) {
         return NULL;
     }
     size_t cap = (size_t)len < GB_ERROR_TEXT_MAX ? (size_t)len + 1 : GB_ERROR_TEXT_MAX;
-    text = malloc(cap);
+    text = gb_alloc_bare(cap);
     if (text) {
         vsnprintf(text, cap, format, args);
     }
@@ -83,17 +82,16 @@ static char *format_text(const char *format, va_list args) {
 
 static struct gb_error *error_new(enum gb_code code, int sys_errno, const char *where,
                                   const char *format, va_list args) {
-    struct gb_error *e = calloc(1, sizeof *e);
+    struct gb_error *e = gb_alloc_bare(sizeof *e);
     if (!e) {
         return &oom;
     }
-    e->code = known(code);
-    e->sys_errno = sys_errno;
     const char *slash = where ? strrchr(where, '/') : NULL;
-    e->where = slash ? slash + 1 : where;
+    *e = (struct gb_error){
+        .code = known(code), .sys_errno = sys_errno, .where = slash ? slash + 1 : where};
     e->message = format_text(format, args);
     if (!e->message) {
-        free(e);
+        gb_free(e);
         return &oom;
     }
     return e;
@@ -140,7 +138,7 @@ static bool set_text(struct gb_error **err, bool hint, const char *format, va_li
     char **slot = hint ? &(*err)->hint : &(*err)->detail;
     char *text = format_text(format, args);
     if (text) {
-        free(*slot);
+        gb_free(*slot);
         *slot = text;
     }
     return false;
@@ -182,11 +180,11 @@ void gb_error_set_value(struct gb_error **err, const char *value, size_t value_b
     if (!err || !*err || *err == &oom) {
         return;
     }
-    char *copy = malloc(value_bytes + 1);
+    char *copy = gb_alloc_bare(value_bytes + 1);
     if (copy) {
         memcpy(copy, value, value_bytes);
         copy[value_bytes] = '\0';
-        free((*err)->value);
+        gb_free((*err)->value);
         (*err)->value = copy;
     }
 }
@@ -207,14 +205,19 @@ bool gb_error_move(struct gb_error **err, struct gb_error *from) {
 }
 
 static char *copy_text(const char *text) {
-    return text ? strdup(text) : NULL;
+    if (!text) {
+        return NULL;
+    }
+    size_t bytes = strlen(text) + 1;
+    char *copy = gb_alloc_bare(bytes);
+    return copy ? memcpy(copy, text, bytes) : NULL;
 }
 
 struct gb_error *gb_error_copy(const struct gb_error *e) {
     struct gb_error *first = NULL;
     struct gb_error **slot = &first;
     for (; e; e = e->cause) {
-        struct gb_error *copy = e == &oom ? NULL : calloc(1, sizeof *copy);
+        struct gb_error *copy = e == &oom ? NULL : gb_alloc_bare(sizeof *copy);
         if (!copy) {
             *slot = &oom;
             return first;
@@ -241,11 +244,11 @@ struct gb_error *gb_error_copy(const struct gb_error *e) {
 void gb_error_free(struct gb_error *e) {
     while (e && e != &oom) {
         struct gb_error *cause = e->cause;
-        free(e->message);
-        free(e->hint);
-        free(e->detail);
-        free(e->value);
-        free(e);
+        gb_free(e->message);
+        gb_free(e->hint);
+        gb_free(e->detail);
+        gb_free(e->value);
+        gb_free(e);
         e = cause;
     }
 }

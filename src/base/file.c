@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files and descriptors: reading with a bound, and errors that name the path. */
+#include "base/fault.h"
 #include "base/file.h"
 
 #include <errno.h>
@@ -13,7 +14,7 @@
 #define READ_CHUNK ((size_t)65536)
 
 int gb_file_open(const char *path, struct gb_error **err) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    int fd = gb_sys(GB_SYS_OPEN, -1, open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
     if (fd >= 0) {
         return fd;
     }
@@ -53,7 +54,7 @@ bool gb_fd_read_all(int fd, const char *what, size_t bytes_max, enum gb_code too
             bytes = grown;
             cap = next;
         }
-        ssize_t n = read(fd, bytes + len, cap - len);
+        ssize_t n = gb_sys(GB_SYS_READ, -1, read(fd, bytes + len, cap - len));
         if (n == 0) {
             break;
         }
@@ -85,7 +86,7 @@ bool gb_file_read(const char *path, size_t bytes_max, enum gb_code too_large, ui
     }
     struct stat st;
     bool ok = false;
-    if (fstat(fd, &st) != 0) {
+    if (gb_sys(GB_SYS_STAT, -1, fstat(fd, &st)) != 0) {
         gb_fail_errno(err, GB_IO, errno, "could not read \"%s\": %s", path, strerror(errno));
     } else if (S_ISDIR(st.st_mode)) {
         gb_fail(err, GB_INVALID_ARGUMENT, "\"%s\" is a directory, not a file", path);
@@ -102,7 +103,7 @@ bool gb_file_read(const char *path, size_t bytes_max, enum gb_code too_large, ui
 }
 
 int gb_memfd_new(const char *name, struct gb_error **err) {
-    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int fd = gb_sys(GB_SYS_MEMFD, -1, memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (fd < 0) {
         gb_fail_errno(err, GB_IO, errno, "could not create the memory file \"%s\": %s", name,
                       strerror(errno));
@@ -113,7 +114,7 @@ int gb_memfd_new(const char *name, struct gb_error **err) {
 bool gb_write_all(int fd, const void *bytes, size_t len, struct gb_error **err) {
     const uint8_t *at = bytes;
     while (len > 0) {
-        ssize_t n = write(fd, at, len);
+        ssize_t n = gb_sys(GB_SYS_WRITE, -1, write(fd, at, len));
         if (n < 0) {
             if (errno == EINTR) {
                 continue;

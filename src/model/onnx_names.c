@@ -8,6 +8,7 @@
 #include <sys/random.h>
 
 #include "base/alloc.h"
+#include "base/fault.h"
 
 #define SLOTS_MIN ((size_t)64)
 #define SLOTS_MAX ((size_t)262144) /* twice as many as initializers and nodes together */
@@ -27,7 +28,8 @@ bool gb_onnx_names_init(struct gb_onnx_walk *w) {
     w->names_cap = cap;
     w->names_len = 0;
     /* Without a random key (a very old kernel) the hash still works, only predictably. */
-    if (getrandom(&w->names_key, sizeof w->names_key, GRND_NONBLOCK) != sizeof w->names_key) {
+    if (gb_sys(GB_SYS_RANDOM, -1, getrandom(&w->names_key, sizeof w->names_key, GRND_NONBLOCK)) !=
+        sizeof w->names_key) {
         w->names_key = UINT64_C(0x9e3779b97f4a7c15);
     }
     w->names_key = w->names_key % (PRIME_61 - 256) + 256;

@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "model/inline.h"
@@ -257,7 +258,7 @@ static bool names_add(struct names *names, const char *file, struct gb_error **e
 
 /* Hidden files are not models: editors and mounts leave such things behind. */
 static bool list(const char *dir, struct names *names, struct gb_error **err) {
-    DIR *stream = opendir(dir);
+    DIR *stream = gb_sys(GB_SYS_OPEN, NULL, opendir(dir));
     if (!stream) {
         int eno = errno;
         enum gb_code code = eno == ENOENT || eno == ENOTDIR ? GB_NOT_FOUND

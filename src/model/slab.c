@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/num.h"
 
@@ -49,12 +50,13 @@ struct gb_slab {
 };
 
 static bool seal(int fd, uint64_t bytes, struct gb_error **err) {
-    if (ftruncate(fd, (off_t)bytes) != 0) {
+    if (gb_sys(GB_SYS_TRUNCATE, -1, ftruncate(fd, (off_t)bytes)) != 0) {
         int eno = errno;
         return gb_fail_errno(err, GB_IO, eno, "could not size the slab to %llu bytes: %s",
                              (unsigned long long)bytes, strerror(eno));
     }
-    if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+    const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    if (gb_sys(GB_SYS_SEAL, -1, fcntl(fd, F_ADD_SEALS, seals)) != 0) {
         int eno = errno;
         return gb_fail_errno(err, GB_IO, eno, "could not seal the slab: %s", strerror(eno));
     }
@@ -62,7 +64,8 @@ static bool seal(int fd, uint64_t bytes, struct gb_error **err) {
 }
 
 static bool slab_map(struct gb_slab *slab, int fd, struct gb_error **err) {
-    void *map = mmap(NULL, slab->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    void *map = gb_sys(GB_SYS_MMAP, MAP_FAILED, mmap(NULL, slab->bytes, PROT_READ | PROT_WRITE,
+                                                     MAP_SHARED | MAP_NORESERVE, fd, 0));
     if (map == MAP_FAILED) {
         int eno = errno;
         gb_fail_errno(err, GB_IO, eno, "could not map a slab of %llu bytes: %s",
@@ -194,7 +197,8 @@ static void pages_take(struct gb_slab *slab, uint64_t offset, uint64_t bytes) {
 
 /* [first, end) are pages inside one free block. */
 static void pages_give_back(struct gb_slab *slab, uint64_t first, uint64_t end) {
-    if (madvise(slab->map + first * PAGE_BYTES, (end - first) * PAGE_BYTES, MADV_REMOVE) != 0) {
+    uint8_t *at = slab->map + first * PAGE_BYTES;
+    if (gb_sys(GB_SYS_MADVISE, -1, madvise(at, (end - first) * PAGE_BYTES, MADV_REMOVE)) != 0) {
         return; /* they stay warm, and the next release tries again */
     }
     memset(slab->pages + first, PAGE_COLD, end - first);

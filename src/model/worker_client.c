@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/num.h"
 #include "model/inline.h"
@@ -60,8 +61,8 @@ static int model_memfd(struct gb_span bytes, struct gb_error **err) {
         return -1;
     }
     bool ok = gb_write_all(fd, bytes.ptr, bytes.len, err);
-    if (ok && fcntl(fd, F_ADD_SEALS,
-                    F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+    const int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    if (ok && gb_sys(GB_SYS_SEAL, -1, fcntl(fd, F_ADD_SEALS, seals)) != 0) {
         int eno = errno;
         ok = gb_fail_errno(err, GB_IO, eno, "could not seal the model: %s", strerror(eno));
     }

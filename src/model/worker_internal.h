@@ -53,6 +53,8 @@ void gb_process_kill(const struct gb_process *p);
 /* Reaps without waiting; false while it runs. *ret_signal and *ret_status: one of them, or both 0
  * when somebody else reaped it. */
 bool gb_process_reap(struct gb_process *p, int *ret_signal, int *ret_status);
+/* Kills, waits for and finishes a process that nobody has heard of yet. */
+void gb_process_end(struct gb_process *p);
 /* Closes descriptors and lets the slab go. The process must be reaped or be left to init. */
 void gb_process_fini(struct gb_process *p);
 uint64_t gb_process_as_bytes(uint64_t slab_bytes, uint64_t model_bytes, uint32_t threads);

@@ -14,6 +14,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/num.h"
@@ -21,19 +22,19 @@
 
 /* ---- starting ---- */
 
-static void watch(int epoll_fd, int fd, uint32_t events, uint64_t data) {
+static bool watch(int epoll_fd, int fd, uint32_t events, uint64_t data) {
     struct epoll_event event = {.events = events, .data.u64 = data};
-    /* Fails only without kernel memory; then timers still end what hangs. */
-    (void)epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
+    return gb_sys(GB_SYS_EPOLL_ADD, -1, epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event)) == 0;
 }
 
 /* The supervisor tells control from death by the lowest bit; objects are aligned. */
-static void watch_process(struct gb_worker *w) {
+static bool watch_process(struct gb_worker *w, struct gb_error **err) {
     uint64_t self = (uint64_t)(uintptr_t)w;
-    watch(w->hub->supervisor_fd, w->process.control, EPOLLIN, self);
-    watch(w->hub->supervisor_fd, w->process.pidfd, EPOLLIN, self | 1);
     /* Edges, so that nobody has to read the counter, which the worker may tamper with. */
-    watch(w->hub->events_fd, w->process.complete, EPOLLIN | EPOLLET, self);
+    return (watch(w->hub->events_fd, w->process.complete, EPOLLIN | EPOLLET, self) &&
+            watch(w->hub->supervisor_fd, w->process.control, EPOLLIN, self) &&
+            watch(w->hub->supervisor_fd, w->process.pidfd, EPOLLIN, self | 1)) ||
+           gb_fail_errno(err, GB_IO, errno, "could not watch a worker: %s", strerror(errno));
 }
 
 /* Closing alone would not do where a forked child of an embedder has copies. */
@@ -61,6 +62,12 @@ bool gb_worker_spawn(struct gb_worker *w, struct gb_error **err) {
     }
     pthread_mutex_lock(&w->lock);
     w->process = process;
+    if (!watch_process(w, err)) {
+        unwatch_process(w);
+        gb_process_end(&w->process);
+        gb_worker_unlock(w);
+        return false;
+    }
     w->starts++;
     w->state = GB_WORKER_STARTING;
     w->state_until_us = gb_deadline_after_us(hub->options.load_timeout_ms * 1000);
@@ -69,7 +76,6 @@ bool gb_worker_spawn(struct gb_worker *w, struct gb_error **err) {
     w->served = 0;
     w->distrusted = false;
     gb_error_clear(&w->reason);
-    watch_process(w);
     gb_worker_unlock(w);
     return true;
 }
@@ -95,11 +101,14 @@ void gb_worker_kill_locked(struct gb_worker *w, struct gb_error *reason) {
 void gb_worker_broken_locked(struct gb_worker *w, struct gb_error *detail) {
     w->distrusted = true;
     if (alive(w)) {
-        gb_log(GB_LOG_WARN, "worker of model \"%s\" broke the protocol and is killed: %s", w->name,
+        /* Our own side may have failed too: a full table of files, no memory. */
+        bool ours = detail && (detail->code == GB_IO || detail->code == GB_INTERNAL);
+        const char *did = ours ? "could not be talked to" : "broke the protocol";
+        gb_log(GB_LOG_WARN, "worker of model \"%s\" %s and is killed: %s", w->name, did,
                detail && detail->message ? detail->message : "nonsense in its ring");
         struct gb_error *reason = NULL;
-        gb_fail(&reason, GB_BACKEND_LOST,
-                "the worker of model \"%s\" broke the protocol and was ended", w->name);
+        gb_fail(&reason, GB_BACKEND_LOST, "the worker of model \"%s\" %s and was ended", w->name,
+                did);
         gb_error_set_cause(&reason, detail);
         gb_worker_kill_locked(w, reason);
     } else {

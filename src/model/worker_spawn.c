@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/num.h"
 #include "model/worker_internal.h"
@@ -43,6 +44,15 @@ void gb_process_fini(struct gb_process *p) {
     gb_process_init(p);
 }
 
+void gb_process_end(struct gb_process *p) {
+    if (p->pid > 0) { /* a child of ours that is not reaped: the number is still its own */
+        kill(p->pid, SIGKILL);
+        while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR) {
+        }
+    }
+    gb_process_fini(p);
+}
+
 static bool fail_fd(struct gb_error **err, const char *what) {
     int eno = errno;
     gb_fail_errno(err, GB_IO, eno, "could not start a worker: %s: %s", what, strerror(eno));
@@ -57,7 +67,7 @@ static bool move_up(int *fd, struct gb_error **err) {
     if (*fd >= FIRST_FREE_FD) {
         return true;
     }
-    int moved = fcntl(*fd, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+    int moved = gb_sys(GB_SYS_FCNTL, -1, fcntl(*fd, F_DUPFD_CLOEXEC, FIRST_FREE_FD));
     if (moved < 0) {
         return fail_fd(err, "a descriptor");
     }
@@ -69,16 +79,20 @@ static bool move_up(int *fd, struct gb_error **err) {
 static bool open_channels(const struct gb_process_config *config, struct gb_process *p,
                           int *ret_child_control, int *ret_slab_fd, struct gb_error **err) {
     int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
+    if (gb_sys(GB_SYS_SOCKETPAIR, -1,
+               socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair)) != 0) {
         return fail_fd(err, "the control channel");
     }
     p->control = pair[0];
     *ret_child_control = pair[1];
-    if (fcntl(p->control, F_SETFL, O_NONBLOCK) != 0) {
+    if (gb_sys(GB_SYS_FCNTL, -1, fcntl(p->control, F_SETFL, O_NONBLOCK)) != 0) {
         return fail_fd(err, "the control channel");
     }
-    p->submit = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
-    p->complete = p->submit < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    p->submit =
+        gb_sys(GB_SYS_EVENTFD, -1, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE));
+    p->complete = p->submit < 0
+                      ? -1
+                      : gb_sys(GB_SYS_EVENTFD, -1, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (p->complete < 0) {
         return fail_fd(err, "a doorbell");
     }
@@ -134,8 +148,9 @@ static int spawn(const struct gb_process_config *config, const int fds[CHILD_FDS
         rc = add_actions(&actions, fds);
         rc = rc != 0 ? rc : set_attributes(&attributes);
         rc = rc != 0 ? rc
-                     : posix_spawn(ret_pid, config->worker_path, &actions, &attributes,
-                                   argv.writable, empty_environment);
+                     : gb_sys(GB_SYS_SPAWN, errno,
+                              posix_spawn(ret_pid, config->worker_path, &actions, &attributes,
+                                          argv.writable, empty_environment));
         posix_spawnattr_destroy(&attributes);
     }
     posix_spawn_file_actions_destroy(&actions);
@@ -161,16 +176,13 @@ bool gb_process_spawn(const struct gb_process_config *config, struct gb_process 
     gb_fd_close(&child_control);
     gb_fd_close(&slab_fd);
     if (ok) {
-        p.pidfd = pidfd_open(p.pid, 0);
+        p.pidfd = gb_sys(GB_SYS_PIDFD, -1, pidfd_open(p.pid, 0));
         if (p.pidfd < 0) {
             ok = fail_fd(err, "its process descriptor");
-            kill(p.pid, SIGKILL);
-            while (waitpid(p.pid, NULL, 0) < 0 && errno == EINTR) {
-            }
         }
     }
     if (!ok) {
-        gb_process_fini(&p);
+        gb_process_end(&p);
         return false;
     }
     *ret_process = p;

@@ -16,6 +16,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/num.h"
 #include "model/inline.h"
@@ -24,15 +25,17 @@
 #define EVENTS_AT_ONCE 64
 
 static bool hub_open(struct gb_worker_hub *hub, struct gb_error **err) {
-    hub->events_fd = epoll_create1(EPOLL_CLOEXEC);
-    hub->supervisor_fd = epoll_create1(EPOLL_CLOEXEC);
-    hub->resolved_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    hub->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    hub->events_fd = gb_sys(GB_SYS_EPOLL, -1, epoll_create1(EPOLL_CLOEXEC));
+    hub->supervisor_fd = gb_sys(GB_SYS_EPOLL, -1, epoll_create1(EPOLL_CLOEXEC));
+    hub->resolved_fd = gb_sys(GB_SYS_EVENTFD, -1, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    hub->wake_fd = gb_sys(GB_SYS_EVENTFD, -1, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     struct epoll_event resolved = {.events = EPOLLIN | EPOLLET};
     struct epoll_event wake = {.events = EPOLLIN | EPOLLET};
     if (hub->events_fd < 0 || hub->supervisor_fd < 0 || hub->resolved_fd < 0 || hub->wake_fd < 0 ||
-        epoll_ctl(hub->events_fd, EPOLL_CTL_ADD, hub->resolved_fd, &resolved) != 0 ||
-        epoll_ctl(hub->supervisor_fd, EPOLL_CTL_ADD, hub->wake_fd, &wake) != 0) {
+        gb_sys(GB_SYS_EPOLL_ADD, -1,
+               epoll_ctl(hub->events_fd, EPOLL_CTL_ADD, hub->resolved_fd, &resolved)) != 0 ||
+        gb_sys(GB_SYS_EPOLL_ADD, -1,
+               epoll_ctl(hub->supervisor_fd, EPOLL_CTL_ADD, hub->wake_fd, &wake)) != 0) {
         int eno = errno;
         gb_fail_errno(err, GB_IO, eno, "could not prepare for workers: %s", strerror(eno));
         if (eno == EMFILE || eno == ENFILE) {
@@ -181,7 +184,8 @@ bool gb_worker_hub_prepare(struct gb_worker_hub *hub, struct gb_error **err) {
             sigset_t old;
             sigfillset(&all); /* signals are the main thread's */
             pthread_sigmask(SIG_SETMASK, &all, &old);
-            int rc = pthread_create(&hub->thread, NULL, supervise, hub);
+            int rc =
+                gb_sys(GB_SYS_THREAD, errno, pthread_create(&hub->thread, NULL, supervise, hub));
             pthread_sigmask(SIG_SETMASK, &old, NULL);
             ok = rc == 0 || gb_fail_errno(err, GB_IO, rc, "could not start a thread: %s",
                                           strerror(rc));

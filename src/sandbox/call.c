@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "sandbox/sandbox_internal.h"
 
@@ -108,7 +109,7 @@ static bool copy_env(struct lists *l, const struct gb_grants *g, struct gb_error
 
 /* Opened here once, because the bridge's message would hide the reason from our codes. */
 static bool check_dir(const struct gb_preopen *p, struct gb_error **err) {
-    int fd = open(p->host_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = gb_sys(GB_SYS_OPEN, -1, open(p->host_path, O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (fd >= 0) {
         gb_fd_close(&fd);
         return true;

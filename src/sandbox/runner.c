@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "sandbox/sandbox_internal.h"
 
@@ -33,17 +34,18 @@ struct gb_runner {
 
 static bool watch(struct gb_runner *r, int fd, struct gb_error **err) {
     struct epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
-    return epoll_ctl(r->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ||
+    return gb_sys(GB_SYS_EPOLL_ADD, -1, epoll_ctl(r->epoll_fd, EPOLL_CTL_ADD, fd, &event)) == 0 ||
            gb_fail_errno(err, GB_IO, errno, "could not watch a descriptor: %s", strerror(errno));
 }
 
 static bool runner_open(struct gb_runner *r, struct gb_error **err) {
-    r->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    r->epoll_fd = gb_sys(GB_SYS_EPOLL, -1, epoll_create1(EPOLL_CLOEXEC));
     if (r->epoll_fd < 0) {
         return gb_fail_errno(err, GB_IO, errno, "could not make an epoll descriptor: %s",
                              strerror(errno));
     }
-    r->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    r->timer_fd = gb_sys(GB_SYS_TIMERFD, -1,
+                         timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
     if (r->timer_fd < 0) {
         return gb_fail_errno(err, GB_IO, errno, "could not make a timer: %s", strerror(errno));
     }

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/fault.h"
 #include "sandbox/sandbox_internal.h"
 
 #define TICK_NS 1000000L
@@ -75,7 +76,7 @@ static void *ticker_main(void *user) {
 bool gb_ticker_init(struct gb_ticker *t, struct gb_error **err) {
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->wanted, NULL);
-    int eno = pthread_create(&t->thread, NULL, ticker_main, t);
+    int eno = gb_sys(GB_SYS_THREAD, errno, pthread_create(&t->thread, NULL, ticker_main, t));
     if (eno != 0) {
         pthread_cond_destroy(&t->wanted);
         pthread_mutex_destroy(&t->lock);

@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "sandbox/sandbox_internal.h"
 
@@ -16,7 +17,7 @@ struct gb_wake_list *gb_wake_list_new(struct gb_error **err) {
     if (!list) {
         return NULL;
     }
-    list->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    list->event_fd = gb_sys(GB_SYS_EVENTFD, -1, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (list->event_fd < 0) {
         gb_fail_errno(err, GB_IO, errno, "could not make an eventfd: %s", strerror(errno));
         gb_free(list);

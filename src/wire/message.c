@@ -14,6 +14,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/num.h"
 #include "wire/wire.h"
 
@@ -93,7 +94,7 @@ bool gb_wire_send(int fd, enum gb_message_type type, const void *body, size_t bo
     }
     ssize_t sent = 0;
     do {
-        sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+        sent = gb_sys(GB_SYS_SEND, -1, sendmsg(fd, &message, MSG_NOSIGNAL));
     } while (sent < 0 && errno == EINTR);
     if (sent < 0) {
         int eno = errno;
@@ -206,7 +207,7 @@ bool gb_wire_recv(int fd, struct gb_packet *ret_packet, int *ret_fd, struct gb_e
     ssize_t got = 0;
     do {
         message.msg_controllen = sizeof control.bytes;
-        got = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+        got = gb_sys(GB_SYS_RECV, -1, recvmsg(fd, &message, MSG_CMSG_CLOEXEC));
     } while (got < 0 && errno == EINTR);
     if (got < 0) {
         int eno = errno;

@@ -16,6 +16,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/num.h"
 #include "worker/serve.h"
 
@@ -30,7 +31,7 @@ struct job_copy {
 };
 _Static_assert(offsetof(struct job_copy, tensors) == sizeof(struct gb_wire_job), "no gap");
 
-struct infer {
+struct gb_infer {
     struct gb_serve *serve;
     struct job_copy copy;
     struct gb_wire_job *shared; /* the block itself; NULL when it is nonsense */
@@ -49,7 +50,7 @@ static void ring(int fd) {
     /* A full counter (EAGAIN) wakes its reader as well as one more would. */
 }
 
-static void complete(struct infer *in, const struct gb_completion *c) {
+static void complete(struct gb_infer *in, const struct gb_completion *c) {
     struct gb_serve *s = in->serve;
     for (;;) {
         pthread_mutex_lock(&s->complete_lock);
@@ -64,7 +65,7 @@ static void complete(struct infer *in, const struct gb_completion *c) {
 }
 
 /* Answers with the error's code, and its text in the block. Takes e. */
-static void complete_failed(struct infer *in, struct gb_completion *c, struct gb_error *e) {
+static void complete_failed(struct gb_infer *in, struct gb_completion *c, struct gb_error *e) {
     enum gb_code code = e != NULL ? e->code : GB_INTERNAL;
     c->status = code == GB_CANCELLED ? GB_JOB_CANCELLED : GB_JOB_FAILED;
     c->code = c->status == GB_JOB_FAILED ? (uint32_t)code : GB_OK;
@@ -79,7 +80,7 @@ static void complete_failed(struct infer *in, struct gb_completion *c, struct gb
 }
 
 /* Copies the block and checks that it is one of this model. */
-static bool copy_job(struct infer *in, const struct gb_submission *sub, struct gb_error **err) {
+static bool copy_job(struct gb_infer *in, const struct gb_submission *sub, struct gb_error **err) {
     struct gb_serve *s = in->serve;
     size_t bytes = gb_wire_job_bytes(s->inputs_len, s->outputs_len);
     in->shared = NULL;
@@ -101,7 +102,7 @@ static bool copy_job(struct infer *in, const struct gb_submission *sub, struct g
 }
 
 /* A tensor of the block as one of the engine's. */
-static bool map_tensor(struct infer *in, size_t index, const struct gb_port *port, bool output,
+static bool map_tensor(struct gb_infer *in, size_t index, const struct gb_port *port, bool output,
                        struct gb_backend_tensor *ret_tensor, struct gb_error **err) {
     const struct gb_wire_tensor *t = &in->copy.tensors[index];
     bool none = output && t->offset == 0;
@@ -124,7 +125,7 @@ static bool map_tensor(struct infer *in, size_t index, const struct gb_port *por
     return true;
 }
 
-static bool map_outputs(struct infer *in, struct gb_error **err) {
+static bool map_outputs(struct gb_infer *in, struct gb_error **err) {
     const struct gb_serve *s = in->serve;
     for (uint32_t i = 0; i < s->outputs_len; i++) {
         if (!map_tensor(in, (size_t)s->inputs_len + i, &s->outputs[i], true, &in->outputs[i],
@@ -135,7 +136,7 @@ static bool map_outputs(struct infer *in, struct gb_error **err) {
     return true;
 }
 
-static bool map_inputs(struct infer *in, struct gb_error **err) {
+static bool map_inputs(struct gb_infer *in, struct gb_error **err) {
     const struct gb_serve *s = in->serve;
     for (uint32_t i = 0; i < s->inputs_len; i++) {
         if (in->copy.tensors[i].port != i) {
@@ -149,7 +150,7 @@ static bool map_inputs(struct infer *in, struct gb_error **err) {
 }
 
 /* What came out, into the shared block; the places are the host's and stay. */
-static void report_outputs(struct infer *in) {
+static void report_outputs(struct gb_infer *in) {
     const struct gb_serve *s = in->serve;
     for (uint32_t i = 0; i < s->outputs_len; i++) {
         struct gb_wire_tensor *t = &in->shared->tensors[(size_t)s->inputs_len + i];
@@ -160,7 +161,7 @@ static void report_outputs(struct infer *in) {
     }
 }
 
-static bool run_engine(struct infer *in, struct gb_run *run, uint64_t job_id, bool *ret_kept,
+static bool run_engine(struct gb_infer *in, struct gb_run *run, uint64_t job_id, bool *ret_kept,
                        struct gb_completion *c, struct gb_error **err) {
     struct gb_serve *s = in->serve;
     if (!map_inputs(in, err) || !map_outputs(in, err)) {
@@ -176,7 +177,7 @@ static bool run_engine(struct infer *in, struct gb_run *run, uint64_t job_id, bo
     return ok;
 }
 
-static void do_run(struct infer *in, const struct gb_submission *sub, enum gb_take taken) {
+static void do_run(struct gb_infer *in, const struct gb_submission *sub, enum gb_take taken) {
     struct gb_serve *s = in->serve;
     struct gb_completion c = {.job_id = sub->job_id};
     struct gb_error *err = NULL;
@@ -213,7 +214,7 @@ static void do_run(struct infer *in, const struct gb_submission *sub, enum gb_ta
     complete_failed(in, &c, err);
 }
 
-static void do_fetch(struct infer *in, const struct gb_submission *sub) {
+static void do_fetch(struct gb_infer *in, const struct gb_submission *sub) {
     struct gb_serve *s = in->serve;
     struct gb_completion c = {.job_id = sub->job_id, .status = GB_JOB_OK};
     struct gb_error *err = NULL;
@@ -233,7 +234,7 @@ static void do_fetch(struct infer *in, const struct gb_submission *sub) {
     }
 }
 
-static void do_forget(struct infer *in, const struct gb_submission *sub) {
+static void do_forget(struct gb_infer *in, const struct gb_submission *sub) {
     struct gb_completion c = {.job_id = sub->job_id, .status = GB_JOB_OK};
     struct gb_run *run = gb_jobs_take_kept(in->serve, sub->job_id);
     if (run != NULL) {
@@ -243,7 +244,7 @@ static void do_forget(struct infer *in, const struct gb_submission *sub) {
 }
 
 /* Takes and does one submission; false when there is none. */
-static bool serve_one(struct infer *in) {
+static bool serve_one(struct gb_infer *in) {
     struct gb_serve *s = in->serve;
     struct gb_submission sub;
     enum gb_take taken = gb_jobs_take(s, &sub);
@@ -284,7 +285,7 @@ static void pause_core(void) {
 }
 
 /* True when a submission came. One thread spins at a time: two would fight for the same job. */
-static bool spin(struct infer *in) {
+static bool spin(struct gb_infer *in) {
     struct gb_serve *s = in->serve;
     if (!s->may_spin) {
         return false;
@@ -317,7 +318,7 @@ static bool spin(struct infer *in) {
 /* Sleeps until a doorbell; spurious returns are fine. */
 static void wait_for_doorbell(void) {
     uint64_t token = 0;
-    ssize_t rc = read(GB_WIRE_FD_SUBMIT, &token, sizeof token);
+    ssize_t rc = gb_sys(GB_SYS_READ, -1, read(GB_WIRE_FD_SUBMIT, &token, sizeof token));
     if (rc < 0 && errno == EAGAIN) {
         struct pollfd bell = {.fd = GB_WIRE_FD_SUBMIT, .events = POLLIN};
         (void)poll(&bell, 1, -1);
@@ -326,15 +327,17 @@ static void wait_for_doorbell(void) {
     }
 }
 
-void *gb_infer_thread(void *serve) {
-    struct infer *in = gb_calloc(1, sizeof *in, NULL);
-    if (in == NULL) {
-        struct gb_error *err = NULL;
-        gb_fail(&err, GB_BACKEND_FAILED, "the worker has no memory for another thread");
-        gb_serve_fail(serve, err);
+struct gb_infer *gb_infer_new(struct gb_serve *s, struct gb_error **err) {
+    struct gb_infer *in = gb_calloc(1, sizeof *in, err);
+    if (in != NULL) {
+        in->serve = s;
+        in->spin_score = 2;
     }
-    in->serve = serve;
-    in->spin_score = 2;
+    return in;
+}
+
+void *gb_infer_thread(void *infer) {
+    struct gb_infer *in = infer;
     for (;;) {
         bool worked = false;
         while (serve_one(in)) {

@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/num.h"
 
 /* Four standing descriptors, three of /dev/null, the model's, and what the engine's start opens. */
@@ -26,7 +27,7 @@ static bool errno_fail(struct gb_error **err, const char *what) {
 }
 
 static bool no_new_privs(struct gb_error **err) {
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
+    if (gb_sys(GB_SYS_JAIL, -1, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) != 0) {
         return errno_fail(err, "privileges could not be given up");
     }
     /* Started by root: the rights of root go too. Dropping fails past the last capability, and for
@@ -40,7 +41,7 @@ static bool no_new_privs(struct gb_error **err) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3];
     memset(none, 0, sizeof none);
-    if (syscall(SYS_capset, &header, none) != 0) {
+    if (gb_sys(GB_SYS_JAIL, -1, syscall(SYS_capset, &header, none)) != 0) {
         return errno_fail(err, "capabilities could not be given up");
     }
     return true;
@@ -56,12 +57,12 @@ static bool set_limits(uint64_t as_bytes, struct gb_error **err) {
     };
     for (size_t i = 0; i < GB_COUNT(limits); i++) {
         struct rlimit old;
-        if (getrlimit(limits[i].resource, &old) != 0) {
+        if (gb_sys(GB_SYS_JAIL, -1, getrlimit(limits[i].resource, &old)) != 0) {
             return errno_fail(err, "a resource limit could not be read");
         }
         rlim_t value = GB_MIN(limits[i].value, old.rlim_max);
         struct rlimit limit = {.rlim_cur = value, .rlim_max = value};
-        if (setrlimit(limits[i].resource, &limit) != 0) {
+        if (gb_sys(GB_SYS_JAIL, -1, setrlimit(limits[i].resource, &limit)) != 0) {
             return errno_fail(err, "a resource limit could not be set");
         }
     }
@@ -70,7 +71,7 @@ static bool set_limits(uint64_t as_bytes, struct gb_error **err) {
 
 /* A core holds prompts; and who may not dump us may not ptrace us either. */
 static bool not_dumpable(struct gb_error **err) {
-    return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 ||
+    return gb_sys(GB_SYS_JAIL, -1, prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)) == 0 ||
            errno_fail(err, "memory dumps could not be switched off");
 }
 
@@ -87,7 +88,7 @@ static bool missing(struct gb_jail *jail, enum gb_wall wall, struct gb_error *wh
 
 bool gb_jail_stage_1(struct gb_jail *jail, struct gb_error **err) {
     struct gb_error *why = NULL;
-    if (chdir("/") != 0) {
+    if (gb_sys(GB_SYS_JAIL, -1, chdir("/")) != 0) {
         return errno_fail(err, "the working directory could not be left");
     }
     if (!set_limits(jail->as_bytes, &why) && !missing(jail, GB_WALL_RLIMITS, why, err)) {

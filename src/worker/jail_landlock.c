@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/num.h"
 #include "worker/jail.h"
 
@@ -49,12 +50,13 @@ static const struct {
 };
 
 static bool add_rule(int ruleset, const char *path, uint64_t access, struct gb_error **err) {
-    int fd = open(path, O_PATH | O_CLOEXEC);
+    int fd = gb_sys(GB_SYS_OPEN, -1, open(path, O_PATH | O_CLOEXEC));
     if (fd < 0) {
         return true; /* what is not there needs no rule */
     }
     struct path_beneath_attr rule = {.allowed_access = access, .parent_fd = fd};
-    long rc = syscall(SYS_landlock_add_rule, ruleset, RULE_PATH_BENEATH, &rule, 0);
+    long rc = gb_sys(GB_SYS_JAIL, -1, syscall(SYS_landlock_add_rule, ruleset, RULE_PATH_BENEATH,
+                                              &rule, 0));
     int eno = errno;
     close(fd);
     return rc == 0 ||
@@ -82,7 +84,8 @@ bool gb_jail_landlock(struct gb_error **err) {
     } else if (abi < 6) {
         attr_bytes = offsetof(struct ruleset_attr, scoped);
     }
-    int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, attr_bytes, 0);
+    int ruleset = (int)gb_sys(GB_SYS_JAIL, -1,
+                              syscall(SYS_landlock_create_ruleset, &attr, attr_bytes, 0));
     if (ruleset < 0) {
         int eno = errno;
         return gb_fail_errno(err, GB_UNSUPPORTED, eno, "Landlock refused the rule set: %s",
@@ -92,7 +95,7 @@ bool gb_jail_landlock(struct gb_error **err) {
     for (size_t i = 0; ok && i < GB_COUNT(readable); i++) {
         ok = add_rule(ruleset, readable[i].path, readable[i].access, err);
     }
-    if (ok && syscall(SYS_landlock_restrict_self, ruleset, 0) != 0) {
+    if (ok && gb_sys(GB_SYS_JAIL, -1, syscall(SYS_landlock_restrict_self, ruleset, 0)) != 0) {
         int eno = errno;
         ok = gb_fail_errno(err, GB_UNSUPPORTED, eno, "Landlock refused to close: %s",
                            strerror(eno));

@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/num.h"
 #include "worker/jail.h"
 
@@ -153,7 +154,7 @@ static bool filter_load(scmp_filter_ctx ctx, int rc, struct gb_error **err) {
         rc = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1);
     }
     if (rc == 0) {
-        rc = seccomp_load(ctx);
+        rc = gb_sys(GB_SYS_JAIL, -errno, seccomp_load(ctx));
     }
     seccomp_release(ctx);
     return rc == 0 || seccomp_fail(rc, err);

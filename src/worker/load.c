@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/num.h"
 #include "worker/serve.h"
 
@@ -27,8 +28,9 @@ static bool map_slab(struct gb_serve *s, struct gb_error **err) {
         return gb_fail(err, GB_INTERNAL, "the slab has fewer than %llu bytes",
                        (unsigned long long)s->load.slab_bytes);
     }
-    void *at = mmap(NULL, (size_t)s->load.slab_bytes, PROT_READ | PROT_WRITE,
-                    MAP_SHARED | MAP_NORESERVE, GB_WIRE_FD_SLAB, 0);
+    void *at = gb_sys(GB_SYS_MMAP, MAP_FAILED,
+                      mmap(NULL, (size_t)s->load.slab_bytes, PROT_READ | PROT_WRITE,
+                           MAP_SHARED | MAP_NORESERVE, GB_WIRE_FD_SLAB, 0));
     if (at == MAP_FAILED) {
         int eno = errno;
         return gb_fail_errno(err, GB_BACKEND_FAILED, eno, "the slab could not be mapped: %s",
@@ -41,7 +43,7 @@ static bool map_slab(struct gb_serve *s, struct gb_error **err) {
 }
 
 static bool map_model(struct gb_serve *s, struct gb_span *ret_bytes, struct gb_error **err) {
-    int seals = fcntl(s->model_fd, F_GET_SEALS);
+    int seals = gb_sys(GB_SYS_FCNTL, -1, fcntl(s->model_fd, F_GET_SEALS));
     if (seals < 0 || (seals & NEEDED_SEALS) != NEEDED_SEALS) {
         return gb_fail(err, GB_INTERNAL, "the model's bytes are not sealed");
     }
@@ -53,7 +55,8 @@ static bool map_model(struct gb_serve *s, struct gb_span *ret_bytes, struct gb_e
         return gb_fail(err, GB_INTERNAL, "the model has %lld bytes instead of %llu",
                        (long long)end, (unsigned long long)s->load.model_bytes);
     }
-    void *at = mmap(NULL, (size_t)end, PROT_READ, MAP_PRIVATE, s->model_fd, 0);
+    void *at = gb_sys(GB_SYS_MMAP, MAP_FAILED,
+                      mmap(NULL, (size_t)end, PROT_READ, MAP_PRIVATE, s->model_fd, 0));
     if (at == MAP_FAILED) {
         int eno = errno;
         return gb_fail_errno(err, GB_MODEL_TOO_LARGE, eno, "the model could not be mapped: %s",
@@ -141,7 +144,19 @@ static void send_ports(struct gb_serve *s, bool outputs) {
     }
 }
 
-static bool load(struct gb_serve *s, struct gb_error **err) {
+/* What threads need is made before anybody is told that they are ready. */
+static bool start_threads(struct gb_serve *s, struct gb_infer **ret_own, struct gb_error **err) {
+    *ret_own = gb_infer_new(s, err);
+    for (uint32_t i = 1; *ret_own != NULL && i < s->load.threads; i++) {
+        struct gb_infer *in = gb_infer_new(s, err);
+        if (in == NULL || !gb_serve_thread(gb_infer_thread, in, err)) {
+            return false; /* the process ends */
+        }
+    }
+    return *ret_own != NULL;
+}
+
+static bool load(struct gb_serve *s, struct gb_infer **ret_own, struct gb_error **err) {
     struct gb_span model = {0};
     if (s->load.threads < 1 || s->load.threads > GB_WIRE_THREADS_MAX) {
         return gb_fail(err, GB_INTERNAL, "%u threads were asked for", s->load.threads);
@@ -166,10 +181,8 @@ static bool load(struct gb_serve *s, struct gb_error **err) {
     if (s->load.warm_up != 0) {
         warm_up(s, &loaded);
     }
-    for (uint32_t i = 1; i < s->load.threads; i++) {
-        if (!gb_serve_thread(gb_infer_thread, s, err)) {
-            return false;
-        }
+    if (!start_threads(s, ret_own, err)) {
+        return false;
     }
     send_ports(s, false);
     send_ports(s, true);
@@ -179,8 +192,9 @@ static bool load(struct gb_serve *s, struct gb_error **err) {
 
 void *gb_load_thread(void *serve) {
     struct gb_error *err = NULL;
-    if (!load(serve, &err)) {
+    struct gb_infer *own = NULL;
+    if (!load(serve, &own, &err)) {
         gb_serve_fail(serve, err);
     }
-    return gb_infer_thread(serve);
+    return gb_infer_thread(own);
 }

@@ -22,6 +22,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/num.h"
 #include "worker/serve.h"
 
@@ -116,16 +117,16 @@ static void close_others(void) {
 /* When memory runs out the kernel should take a worker, which can be started again, and not the
  * host. Best effort: not every system has the file. */
 static void volunteer_for_oom(void) {
-    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    int fd = gb_sys(GB_SYS_OPEN, -1, open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC));
     if (fd >= 0) {
-        (void)!write(fd, "500", 3);
+        (void)!gb_sys(GB_SYS_WRITE, -1, write(fd, "500", 3));
         close(fd);
     }
 }
 
 /* Whatever the host's terminal, environment, masks and limits were. */
 static bool make_plain(struct gb_error **err) {
-    int null = open("/dev/null", O_RDWR);
+    int null = gb_sys(GB_SYS_OPEN, -1, open("/dev/null", O_RDWR));
     for (int fd = 0; fd <= 2; fd++) {
         if (null < 0 || dup2(null, fd) < 0) {
             return gb_fail_errno(err, GB_IO, errno, "\"/dev/null\" could not be opened");
@@ -133,8 +134,9 @@ static bool make_plain(struct gb_error **err) {
     }
     close_others();
     volunteer_for_oom();
-    int flags = fcntl(GB_WIRE_FD_CONTROL, F_GETFL);
-    if (flags < 0 || fcntl(GB_WIRE_FD_CONTROL, F_SETFL, flags & ~O_NONBLOCK) != 0) {
+    int flags = gb_sys(GB_SYS_FCNTL, -1, fcntl(GB_WIRE_FD_CONTROL, F_GETFL));
+    if (flags < 0 || gb_sys(GB_SYS_FCNTL, -1,
+                            fcntl(GB_WIRE_FD_CONTROL, F_SETFL, flags & ~O_NONBLOCK)) != 0) {
         return gb_fail_errno(err, GB_IO, errno, "the control channel is not usable");
     }
     if (clearenv() != 0 || setenv("LC_ALL", "C", 1) != 0) {
@@ -165,6 +167,16 @@ static bool open_engine(struct gb_serve *s, struct arguments *a, struct gb_error
            s->backend->engine_start(s->engine, err) && gb_jail_stage_2(&a->jail, err);
 }
 
+/* Only in the worker that tests use: a fault to inject, see base/fault.h. */
+static void arm_fault(void) {
+#ifdef GLOVEBOX_TEST_WORKER
+    const char *fault = getenv("GLOVEBOX_TEST_FAULT");
+    if (fault != NULL && !gb_fault_arm(fault)) {
+        wrong_use("GLOVEBOX_TEST_FAULT names no fault");
+    }
+#endif
+}
+
 int main(int argc, char **argv) {
     static struct gb_serve serve = {
         .model_fd = -1,
@@ -181,6 +193,7 @@ int main(int argc, char **argv) {
             return 0; /* it died before the call: the socket's end says so too */
         }
     }
+    arm_fault();
     serve.may_spin = sysconf(_SC_NPROCESSORS_ONLN) > 1;
     struct gb_error *err = NULL;
     if (!make_plain(&err) || !open_engine(&serve, &arguments, &err)) {

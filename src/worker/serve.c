@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/num.h"
 
 #define STACK_BYTES (8u * 1024 * 1024) /* engines recurse over nested graphs */
@@ -42,7 +43,8 @@ bool gb_serve_thread(void *(*body)(void *), void *argument, struct gb_error **er
     if (rc == 0) {
         rc = pthread_attr_setstacksize(&attr, STACK_BYTES);
         rc = rc != 0 ? rc : pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-        rc = rc != 0 ? rc : pthread_create(&thread, &attr, body, argument);
+        rc = rc != 0 ? rc
+                     : gb_sys(GB_SYS_THREAD, errno, pthread_create(&thread, &attr, body, argument));
         pthread_attr_destroy(&attr);
     }
     return rc == 0 || gb_fail_errno(err, GB_BACKEND_FAILED, rc,

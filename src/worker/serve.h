@@ -78,7 +78,9 @@ bool gb_jobs_finish(struct gb_serve *s, uint64_t job_id, bool keep);
 /* Takes a kept run out of the table; NULL when there is none. */
 struct gb_run *gb_jobs_take_kept(struct gb_serve *s, uint64_t job_id);
 
-/* infer.c */
-void *gb_infer_thread(void *serve);
+/* infer.c: what one inference thread needs, and the body of the thread, which keeps it for ever. */
+struct gb_infer;
+struct gb_infer *gb_infer_new(struct gb_serve *s, struct gb_error **err);
+void *gb_infer_thread(void *infer);
 
 #endif
