@@ -17,9 +17,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <glovebox/api.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
+GB_API_BEGIN
 
 enum gb_value_kind {
     GB_VALUE_BOOL = 1,
@@ -127,6 +130,7 @@ const struct gb_value *gb_result_value(const struct gb_result *r);
 /* The same as JSON; "null" for nothing; NULL where no function was called. gb_text_free. */
 char *gb_result_value_json(const struct gb_result *r, size_t *ret_bytes, struct gb_error **err);
 
+GB_API_END
 #ifdef __cplusplus
 }
 #endif
