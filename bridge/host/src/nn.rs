@@ -13,7 +13,7 @@ use bytes::Bytes;
 use wasmtime::component::{
     ComponentType, Lift, Linker, Lower, Resource, ResourceType, WasmList, WasmStr,
 };
-use wasmtime::{AsContext, Error, Result, StoreContextMut};
+use wasmtime::{AsContext, Error, Result, StoreContextMut, bail};
 
 use crate::fail::{Defect, Stopped};
 use crate::ffi::{Blob, NN_ERROR, NN_OK, NN_PENDING, NN_STOP, NamedTensor, Span, slice};
@@ -356,6 +356,7 @@ fn set_input(
     store: StoreContextMut<Ctx>,
     (this, name, tensor): (GraphContext, WasmStr, Tensor),
 ) -> Result<(NnResult<()>,)> {
+    given(&tensor)?;
     let name = name.to_str(store.as_context())?;
     let mut error = 0;
     let c = &store.data().c;
@@ -374,6 +375,12 @@ fn get_output(
     let name = Span::new(name.as_bytes());
     let status = enter!(c, context_get_output(this.rep(), name, &mut tensor, &mut error))?;
     Ok((nn_result(status, error, || Tensor::new_own(tensor))?,))
+}
+
+/// Linking takes a guest that declares an argument as lent where it is to be given. It would keep
+/// its handle to what C then frees, and hold whatever C makes there next.
+fn given(tensor: &Tensor) -> Result<()> {
+    if tensor.owned() { Ok(()) } else { bail!("a tensor is lent to a function that keeps it") }
 }
 
 /// C's status as a WIT result; anything unknown is a defect and ends the call.
@@ -472,6 +479,7 @@ fn start_named(
     this: &GraphContext,
     inputs: Vec<(WasmStr, Tensor)>,
 ) -> Result<NnResult<Job>> {
+    inputs.iter().try_for_each(|(_, tensor)| given(tensor))?;
     let names = inputs
         .iter()
         .map(|(name, _)| name.to_str(store.as_context()))

@@ -493,6 +493,23 @@ fn an_agent_infers_in_both_styles() {
 }
 
 #[test]
+fn a_tensor_cannot_be_lent_where_it_is_given() {
+    let engine = Engine::new(&engine_config());
+    for (version, named, flag) in STYLES {
+        let text = guest(version, named, INFER)
+            .replace(r#"(param "inputs" (list (tuple string (own $t))))"#,
+                r#"(param "inputs" (list (tuple string (borrow $t))))"#)
+            .replace(r#"(param "tensor" (own $t))"#, r#"(param "tensor" (borrow $t))"#);
+        let linked = engine.linked(&text, flag, ENTRY_AGENT);
+        let mut user = User::default();
+        let ended = infer(&linked, &mut user, "double");
+        ended.expect_failure(FailureKind::Trap);
+        assert!(ended.failure.message.contains("a tensor is lent"), "{ended:?}");
+        assert_eq!((user.nn.started, user.nn.tensors.len()), (0, 1));
+    }
+}
+
+#[test]
 fn errors_reach_the_guest_with_code_and_text() {
     let engine = Engine::new(&engine_config());
     for (version, named, flag) in STYLES {
