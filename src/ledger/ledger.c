@@ -130,6 +130,9 @@ uint64_t gb_account_max(const struct gb_account *a) {
 const char *gb_account_name(const struct gb_account *a) {
     return a->name;
 }
+const struct gb_account *gb_account_parent(const struct gb_account *a) {
+    return a->parent;
+}
 
 const char *gb_charge_text(enum gb_charge kind) {
     static const char *const names[GB_CHARGE_COUNT] = {

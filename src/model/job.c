@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/num.h"
 #include "model/inline.h"
+#include "model/quarantine.h"
 #include "model/worker_internal.h"
 
 /* ---- shapes ---- */
@@ -211,6 +212,10 @@ struct gb_job *gb_worker_job_submit(struct gb_worker *w, const struct gb_job_spe
         ok = gb_fail(err, GB_DEADLINE_EXCEEDED, "the deadline passed before the inference began");
     }
     struct gb_job *job = ok ? job_new(w, spec, err) : NULL;
+    if (job && !gb_quarantine_admits(job, err)) {
+        gb_job_release(job);
+        job = NULL;
+    }
     if (job && slab) {
         /* Copies happen here, on the caller's thread and outside the lock. No room is not an error
          * yet: it is tried again when the job's turn comes. */

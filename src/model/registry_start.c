@@ -45,6 +45,7 @@ static bool start(struct gb_registry *r, struct gb_model *m, struct gb_error **e
     uint32_t threads = m->sidecar.threads ? m->sidecar.threads : r->options.threads;
     struct gb_worker_spec spec = {
         .name = m->name,
+        .digest = m->digest,
         .bytes = gb_span_make(bytes, len),
         .backend = m->info.backend,
         .threads = GB_MIN(GB_MAX(threads, 1u), GB_WIRE_THREADS_MAX),

@@ -31,6 +31,7 @@ void gb_worker_hub_drain(struct gb_worker_hub *hub);
 
 struct gb_worker_spec {
     const char *name;        /* of the model; copied; for messages */
+    const char *digest;      /* of the model; copied; NULL: the name stands for it */
     struct gb_span bytes;    /* the model file; copied once into a sealed memfd */
     enum gb_backend_kind backend; /* GB_BACKEND_ONNX or GB_BACKEND_FAKE */
     uint32_t threads;        /* 1..GB_WIRE_THREADS_MAX */

@@ -36,6 +36,7 @@ void gb_worker_unref(struct gb_worker *w) {
     gb_error_free(w->reason);
     gb_free(w->inputs);
     gb_free(w->outputs);
+    gb_free(w->digest);
     gb_free(w->name);
     pthread_cond_destroy(&w->changed);
     pthread_mutex_destroy(&w->lock);
@@ -102,9 +103,10 @@ struct gb_worker *gb_worker_make(struct gb_worker_hub *hub, const struct gb_work
     w->next_job_id = 1;
     w->model_fd = -1;
     w->name = gb_strdup(spec->name, err);
+    w->digest = gb_strdup(spec->digest ? spec->digest : spec->name, err);
     w->inputs = gb_calloc(GB_WIRE_PORTS_MAX, sizeof *w->inputs, err);
     w->outputs = gb_calloc(GB_WIRE_PORTS_MAX, sizeof *w->outputs, err);
-    if (!w->name || !w->inputs || !w->outputs) {
+    if (!w->name || !w->digest || !w->inputs || !w->outputs) {
         gb_worker_unref(w);
         return NULL;
     }

@@ -87,6 +87,7 @@ struct gb_worker_hub {
     struct gb_job *resolved_first;
     struct gb_job *resolved_last;
 
+    struct gb_quarantine *quarantine; /* constant */
     _Atomic bool inline_waiting; /* jobs may wait in queues of inlines */
     struct gb_inline_engine *inline_engine; /* set by the first such model */
 };
@@ -120,6 +121,7 @@ struct gb_worker {
     /* constant */
     struct gb_worker_hub *hub;
     char *name;
+    char *digest;
     int model_fd;
     uint64_t model_bytes;
     enum gb_backend_kind backend;

@@ -8,6 +8,7 @@
  * Threads: the supervisor only, but for gb_worker_spawn at the first start and the two that kill.
  */
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -18,6 +19,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "model/quarantine.h"
 #include "model/worker_internal.h"
 
 /* ---- starting ---- */
@@ -332,6 +334,9 @@ void gb_worker_on_death(struct gb_worker *w) {
     bool refused = why && why->code != GB_BACKEND_LOST;
     if (!why) {
         why = death_error(w, signal, status);
+        if (was_loaded && !w->closing && signal != SIGKILL && signal != SIGTERM) {
+            gb_quarantine_on_death_locked(w);
+        }
     }
     gb_log(GB_LOG_INFO, "worker of model \"%s\" ended (signal %d, status %d): %s", w->name, signal,
            status, why ? why->message : "");

@@ -20,6 +20,7 @@
 #include "base/file.h"
 #include "base/num.h"
 #include "model/inline.h"
+#include "model/quarantine.h"
 #include "model/worker_internal.h"
 
 #define EVENTS_AT_ONCE 64
@@ -72,7 +73,8 @@ struct gb_worker_hub *gb_worker_hub_new(const struct gb_registry_options *option
         hub->options.ort_lib_path = hub->ort_lib_option;
         ok = hub->ort_lib_option != NULL;
     }
-    if (!ok || !hub_open(hub, err)) {
+    hub->quarantine = ok ? gb_quarantine_new(err) : NULL;
+    if (!hub->quarantine || !hub_open(hub, err)) {
         gb_worker_hub_unref(hub);
         return NULL;
     }
@@ -84,6 +86,7 @@ void gb_worker_hub_unref(struct gb_worker_hub *hub) {
         return;
     }
     gb_inline_engine_free(hub->inline_engine);
+    gb_quarantine_free(hub->quarantine);
     gb_fd_close(&hub->events_fd);
     gb_fd_close(&hub->supervisor_fd);
     gb_fd_close(&hub->resolved_fd);
