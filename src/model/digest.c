@@ -17,13 +17,18 @@ bool gb_digest_sha256(struct gb_span bytes, char ret_text[GB_DIGEST_TEXT_BYTES],
         len != SHA256_BYTES) {
         return gb_fail(err, GB_INTERNAL, "the cryptographic library could not compute a digest");
     }
+    gb_digest_format(sum, ret_text);
+    return true;
+}
+
+void gb_digest_format(const uint8_t *sum, char ret_text[GB_DIGEST_TEXT_BYTES]) {
+    static const char hex[] = "0123456789abcdef";
     memcpy(ret_text, PREFIX, sizeof PREFIX);
     for (size_t i = 0; i < SHA256_BYTES; i++) {
         ret_text[sizeof PREFIX - 1 + 2 * i] = hex[sum[i] >> 4];
         ret_text[sizeof PREFIX + 2 * i] = hex[sum[i] & 15];
     }
     ret_text[GB_DIGEST_TEXT_BYTES - 1] = '\0';
-    return true;
 }
 
 bool gb_digest_text_ok(struct gb_span text) {

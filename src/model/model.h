@@ -37,7 +37,7 @@ struct gb_registry_options {
     const char *worker_path;  /* NULL: GLOVEBOX_WORKER, beside this executable, install path */
     const char *ort_lib_path; /* NULL: GLOVEBOX_ORT_LIB, else libonnxruntime.so.1 beside … */
     enum gb_jail_mode jail;
-    uint64_t model_bytes_max;     /* file size; 64 MiB until the store for larger ones exists */
+    uint64_t model_bytes_max;     /* file size; above 64 MiB the store is used */
     uint64_t slab_bytes;          /* address space per worker's slab; pages are charged when used */
     uint64_t load_timeout_ms;
     uint64_t cancel_grace_ms;     /* soft cancel to SIGKILL */
@@ -45,6 +45,7 @@ struct gb_registry_options {
     uint32_t queue_max;           /* jobs waiting per model before GB_OVERLOADED */
     struct gb_account *host_account;
     enum gb_placement placement;  /* INLINE: of all models; else sidecars may say so */
+    const char *cache_dir;        /* of the store; NULL: $GLOVEBOX_CACHE, XDG_CACHE_HOME, HOME */
 };
 struct gb_registry_options gb_registry_options_default(void);
 

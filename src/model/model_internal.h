@@ -16,6 +16,7 @@
 struct gb_worker; /* model/worker.h */
 
 #define GB_DIGEST_TEXT_BYTES (7 + 64 + 1) /* "sha256:" and 64 hex digits */
+#define GB_MODEL_SEALED_BYTES_MAX (64 * GB_MIB) /* larger files come from the store */
 #define GB_SIDECAR_BYTES_MAX (64 * GB_KIB)
 
 /* <stem>.toml; absent keys keep the registry's defaults. */
@@ -37,6 +38,7 @@ struct gb_model {
     struct gb_port *ports; /* inputs, then outputs */
     char **findings;       /* info.findings_len of them */
     struct gb_error *reason;
+    int stored_fd;            /* of the store, checked and hashed; -1: a small file */
     struct gb_worker *worker; /* NULL until started */
 };
 
@@ -71,6 +73,9 @@ bool gb_model_inspect(struct gb_model *m, enum gb_backend_kind backend,
 /* Reads the file of a known model again and compares digests. gb_free the bytes. */
 bool gb_model_read(const struct gb_model *m, uint64_t bytes_max, uint8_t **ret_bytes,
                    size_t *ret_len, struct gb_error **err);
+/* A stored file as bytes; munmap them. */
+bool gb_model_map(int fd, uint64_t bytes, struct gb_span *ret_bytes, struct gb_error **err);
+void gb_model_unmap(struct gb_span bytes);
 
 /* ---- sniff.c ---- */
 
@@ -88,6 +93,8 @@ bool gb_sidecar_parse(struct gb_span text, const char *path, struct gb_sidecar *
 /* ---- digest.c ---- */
 bool gb_digest_sha256(struct gb_span bytes, char ret_text[GB_DIGEST_TEXT_BYTES],
                       struct gb_error **err);
+/* Of the 32 bytes of a SHA-256. */
+void gb_digest_format(const uint8_t *sum, char ret_text[GB_DIGEST_TEXT_BYTES]);
 /* "sha256:" and 64 lower-case hex digits. */
 bool gb_digest_text_ok(struct gb_span text);
 

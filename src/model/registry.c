@@ -24,7 +24,7 @@
 struct gb_registry_options gb_registry_options_default(void) {
     return (struct gb_registry_options){
         .jail = GB_JAIL_STRICT,
-        .model_bytes_max = 64 * GB_MIB,
+        .model_bytes_max = INT32_MAX, /* what one protobuf message can hold */
         .slab_bytes = GB_GIB,
         .load_timeout_ms = 60 * 1000,
         .cancel_grace_ms = 200,
@@ -42,6 +42,7 @@ struct gb_registry *gb_registry_new(const struct gb_registry_options *options,
     r->options = *options;
     r->options.worker_path = NULL;
     r->options.ort_lib_path = NULL;
+    r->options.cache_dir = options->cache_dir ? gb_strdup(options->cache_dir, err) : NULL;
     if (options->worker_path) {
         r->options.worker_path = gb_strdup(options->worker_path, err);
     }
@@ -49,7 +50,8 @@ struct gb_registry *gb_registry_new(const struct gb_registry_options *options,
         r->options.ort_lib_path = gb_strdup(options->ort_lib_path, err);
     }
     bool copied = (!options->worker_path || r->options.worker_path) &&
-                  (!options->ort_lib_path || r->options.ort_lib_path);
+                  (!options->ort_lib_path || r->options.ort_lib_path) &&
+                  (!options->cache_dir || r->options.cache_dir);
     /* Known now, so the environment is changed before there are threads that might read it. */
     copied = copied && (options->placement != GB_PLACEMENT_INLINE || gb_inline_environment(err));
     r->hub = copied ? gb_worker_hub_new(&r->options, err) : NULL;
@@ -74,6 +76,7 @@ void gb_registry_free(struct gb_registry *r) {
     gb_free(r->models);
     gb_free((void *)(uintptr_t)r->options.worker_path);
     gb_free((void *)(uintptr_t)r->options.ort_lib_path);
+    gb_free((void *)(uintptr_t)r->options.cache_dir);
     gb_free(r);
 }
 

@@ -3,13 +3,17 @@
  * One model of the registry: made from a file and its sidecar, checked in the order size, digest,
  * format, structure, so that nothing parses bytes that the operator did not mean.
  */
+#include <errno.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/num.h"
-#include "model/model_internal.h"
+#include "model/store.h"
 
 #define NAME_BYTES_MAX 128u
 #define FINDINGS_MAX 16u
@@ -47,6 +51,7 @@ struct gb_model *gb_model_new(const char *name, const char *path, struct gb_erro
         return NULL;
     }
     gb_sidecar_init(&m->sidecar);
+    m->stored_fd = -1;
     m->name = gb_strdup(name, err);
     m->path = m->name ? gb_strdup(path, err) : NULL;
     m->findings = m->path ? gb_calloc(FINDINGS_MAX, sizeof *m->findings, err) : NULL;
@@ -72,6 +77,7 @@ void gb_model_free(struct gb_model *m) {
         gb_free(m->findings[i]);
     }
     gb_free(m->findings);
+    gb_fd_close(&m->stored_fd);
     gb_free(m->ports);
     gb_error_free(m->reason);
     gb_sidecar_fini(&m->sidecar);
@@ -268,7 +274,8 @@ static bool check_gguf(struct gb_span bytes, struct gb_error **err) {
 
 /* Everything about the bytes; fails with the reason to reject the model. */
 static bool check(struct gb_model *m, struct gb_span bytes, struct gb_error **err) {
-    if (!gb_digest_sha256(bytes, m->digest, err) || !load_sidecar(m, err) ||
+    /* The store's files come with their digest. */
+    if ((m->stored_fd < 0 && !gb_digest_sha256(bytes, m->digest, err)) || !load_sidecar(m, err) ||
         !check_digest(m, err)) {
         return false;
     }
@@ -287,12 +294,80 @@ static bool check(struct gb_model *m, struct gb_span bytes, struct gb_error **er
     return check_onnx(m, bytes, err);
 }
 
+bool gb_model_map(int fd, uint64_t bytes, struct gb_span *ret_bytes, struct gb_error **err) {
+    void *at = mmap(NULL, (size_t)bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (at == MAP_FAILED) {
+        gb_fail_errno(err, GB_MODEL_TOO_LARGE, errno, "its file could not be mapped: %s",
+                      strerrordesc_np(errno));
+        return gb_hint(err, "Raise the limit of address space (ulimit -v).");
+    }
+    *ret_bytes = gb_span_make(at, (size_t)bytes);
+    return true;
+}
+
+void gb_model_unmap(struct gb_span bytes) {
+    const void *at = bytes.ptr;
+    munmap((void *)(uintptr_t)at, bytes.len);
+}
+
+/* 0 when it cannot be known: reading it says why. */
+static uint64_t file_bytes(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 ? (uint64_t)st.st_size : 0;
+}
+
+/* A file too large for sealed memory: copied into the store, and checked there. Its first bytes are
+ * looked at before, because most wrong files are no models at all. */
+static bool inspect_stored(struct gb_model *m, enum gb_backend_kind backend, uint64_t bytes,
+                           const struct gb_registry_options *options, struct gb_error **err) {
+    struct gb_store_file file;
+    struct gb_span span;
+    uint8_t head[64] = {0};
+    int source = gb_file_open(m->path, err);
+    if (source < 0) {
+        return false;
+    }
+    ssize_t n = pread(source, head, sizeof head, 0);
+    struct gb_span first = gb_span_make(head, n > 0 ? (size_t)n : 0);
+    m->info.bytes = bytes;
+    m->info.backend = choose_backend(m, backend, first);
+    struct gb_error *why = NULL;
+    bool ok = true;
+    if (m->info.backend == GB_BACKEND_ONNX && gb_sniff(first)) {
+        ok = gb_fail(&why, GB_MODEL_INVALID, "its file is no ONNX model; it looks like %s",
+                     gb_sniff(first));
+        gb_hint(&why, "Give the model as an ONNX file.");
+    }
+    ok = ok && gb_store_import(options->cache_dir, source, bytes, &file, &why);
+    close(source);
+    if (ok) {
+        m->stored_fd = file.fd;
+        memcpy(m->digest, file.digest, sizeof m->digest);
+        ok = gb_model_map(file.fd, bytes, &span, &why);
+        if (ok) {
+            ok = check(m, span, &why);
+            gb_model_unmap(span);
+        }
+        if (!ok && file.created) {
+            gb_store_forget(options->cache_dir, file.digest);
+        }
+    }
+    if (!ok) {
+        gb_model_reject(m, why);
+    }
+    return true;
+}
+
 bool gb_model_inspect(struct gb_model *m, enum gb_backend_kind backend,
                       const struct gb_registry_options *options, struct gb_error **err) {
     GB_CLEANUP(gb_free_cleanup) uint8_t *bytes = NULL;
     size_t len = 0;
     struct gb_error *why = NULL;
     m->info.backend = choose_backend(m, backend, gb_span_make(NULL, 0));
+    uint64_t size = file_bytes(m->path);
+    if (size > GB_MODEL_SEALED_BYTES_MAX && size <= options->model_bytes_max) {
+        return inspect_stored(m, backend, size, options, err);
+    }
     if (!gb_file_read(m->path, (size_t)options->model_bytes_max, GB_MODEL_TOO_LARGE, &bytes, &len,
                       &why)) {
         if (why->code != GB_MODEL_TOO_LARGE) {

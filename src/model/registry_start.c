@@ -25,9 +25,15 @@ static bool accept_ready(struct gb_model *m, const struct gb_worker_ready *ready
 
 /* Loads it here, and needs no waiting for. */
 static bool start_inline(struct gb_registry *r, struct gb_model *m,
-                         const struct gb_worker_spec *spec, struct gb_error **err) {
+                         struct gb_worker_spec *spec, struct gb_error **err) {
     struct gb_worker_ready ready;
+    if (m->stored_fd >= 0 && !gb_model_map(m->stored_fd, m->info.bytes, &spec->bytes, err)) {
+        return false;
+    }
     m->worker = gb_inline_worker_new(r->hub, spec, &ready, err);
+    if (m->stored_fd >= 0) {
+        gb_model_unmap(spec->bytes);
+    }
     if (m->worker && !accept_ready(m, &ready, err)) {
         gb_worker_free(m->worker);
         m->worker = NULL;
@@ -38,8 +44,9 @@ static bool start_inline(struct gb_registry *r, struct gb_model *m,
 /* Reads the file again and starts the process. */
 static bool start(struct gb_registry *r, struct gb_model *m, struct gb_error **err) {
     GB_CLEANUP(gb_free_cleanup) uint8_t *bytes = NULL;
-    size_t len = 0;
-    if (!gb_model_read(m, r->options.model_bytes_max, &bytes, &len, err)) {
+    size_t len = (size_t)m->info.bytes;
+    if (m->stored_fd < 0 &&
+        !gb_model_read(m, r->options.model_bytes_max, &bytes, &len, err)) {
         return false;
     }
     uint32_t threads = m->sidecar.threads ? m->sidecar.threads : r->options.threads;
@@ -47,6 +54,7 @@ static bool start(struct gb_registry *r, struct gb_model *m, struct gb_error **e
         .name = m->name,
         .digest = m->digest,
         .bytes = gb_span_make(bytes, len),
+        .stored_fd = m->stored_fd,
         .backend = m->info.backend,
         .threads = GB_MIN(GB_MAX(threads, 1u), GB_WIRE_THREADS_MAX),
         /* Folding happens in the jail, under its address space limit and the load timeout. */

@@ -33,6 +33,7 @@ struct gb_worker_spec {
     const char *name;        /* of the model; copied; for messages */
     const char *digest;      /* of the model; copied; NULL: the name stands for it */
     struct gb_span bytes;    /* the model file; copied once into a sealed memfd */
+    int stored_fd;           /* > 0: of the store, with bytes.len bytes, which are not looked at */
     enum gb_backend_kind backend; /* GB_BACKEND_ONNX or GB_BACKEND_FAKE */
     uint32_t threads;        /* 1..GB_WIRE_THREADS_MAX */
     bool optimise;           /* graph optimisation, which folds constants of the model */

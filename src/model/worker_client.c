@@ -73,6 +73,16 @@ static int model_memfd(struct gb_span bytes, struct gb_error **err) {
     return fd;
 }
 
+/* A descriptor of our own of a stored model. */
+static int stored_file(int fd, struct gb_error **err) {
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (own < 0) {
+        int eno = errno;
+        gb_fail_errno(err, GB_IO, eno, "could not keep the model open: %s", strerror(eno));
+    }
+    return own;
+}
+
 struct gb_worker *gb_worker_make(struct gb_worker_hub *hub, const struct gb_worker_spec *spec,
                                  struct gb_error **err) {
     if (spec->threads < 1 || spec->threads > GB_WIRE_THREADS_MAX) {
@@ -119,7 +129,8 @@ struct gb_worker *gb_worker_new(struct gb_worker_hub *hub, const struct gb_worke
     if (!w) {
         return NULL;
     }
-    w->model_fd = model_memfd(spec->bytes, err);
+    w->model_fd = spec->stored_fd > 0 ? stored_file(spec->stored_fd, err)
+                                      : model_memfd(spec->bytes, err);
     if (w->model_fd < 0) {
         gb_worker_unref(w);
         return NULL;

