@@ -6,7 +6,7 @@
 PRESET ?= release
 SECONDS_PER_TARGET ?= 60
 
-.PHONY: all setup build dev guests bench fuzz check soak install format clean help
+.PHONY: all setup build dev guests guests-all bench fuzz check soak install format clean help
 .DEFAULT_GOAL := all
 
 all: build guests
@@ -15,6 +15,7 @@ help:
 	@echo 'make           build glovebox, glovebox-worker, libglovebox.a and the guests'
 	@echo 'make setup     fetch and check what the build needs (./demo and ./test do it too)'
 	@echo 'make dev       the same with ASan, UBSan and the unit tests, in build/dev'
+	@echo 'make guests-all  sample agents in Rust, JavaScript, Python and Go (450 MB of toolchains)'
 	@echo 'make check     ./test: every test in its short form, warnings are errors'
 	@echo 'make soak      ./test --long: full counts'
 	@echo 'make bench     the measurements of bench/'
@@ -33,6 +34,9 @@ dev:
 
 guests:
 	@tools/build-guests.sh
+
+guests-all:
+	@tools/build-guests-all.sh
 
 check:
 	@./test

@@ -142,6 +142,23 @@ def test_an_embedder_linked_with_the_archives(tree, tmp_path):
     check_runs(program, libdir, prefix / "libexec" / "glovebox")
 
 
+def test_the_forty_lines_of_the_guide(tree, tmp_path):
+    """docs/EMBEDDING.md: its first program, with the command that it gives."""
+    _, libdir = tree
+    guide = (gb.ROOT / "docs" / "EMBEDDING.md").read_text()
+    source = re.search(r"^```c\n(.*?)^```$", guide, re.S | re.M).group(1)
+    (tmp_path / "embed.c").write_text(source)
+    assert "cc -std=c11 embed.c $(pkg-config --cflags --libs glovebox) -o embed" in guide
+    tool("gcc", "-std=c11", *WARNINGS, tmp_path / "embed.c", "-o", tmp_path / "embed",
+         *pkg_config(libdir, "--cflags", "--libs"))
+    env = gb.environment(LD_LIBRARY_PATH=libdir, GLOVEBOX_WORKER=None, GLOVEBOX_ORT_LIB=None,
+                         GLOVEBOX_COMPILER=None, GLOVEBOX_CACHE=tmp_path / "cache")
+    out = gb.command([tmp_path / "embed", gb.MODELS, gb.GUESTS / "agent.wasm", PIXELS], env=env)
+    assert out.status == 0 and out.stdout.startswith("class="), repr(out)
+    out = gb.command([tmp_path / "embed", gb.MODELS, tmp_path / "no.wasm", ""], env=env)
+    assert out.status == 101 and out.stderr.startswith("error: not-found: "), repr(out)
+
+
 CMAKE_LISTS = """cmake_minimum_required(VERSION 3.16)
 project(embedder LANGUAGES C)
 find_package(glovebox 0.1 REQUIRED)

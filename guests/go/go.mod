@@ -1,0 +1,3 @@
+module glovebox/guests/agent
+
+go 1.21
