@@ -3,6 +3,7 @@
 # One executable per tests/unit/*_test.c, linked with libglovebox.a and the bridge; a name that
 # begins with worker_ or backend_ also gets the worker's side (all but its main), compiled with
 # this preset's flags. With a subset of modules, only the tests named after these modules are built.
+include(GloveboxWrap)
 find_path(CMOCKA_INCLUDE_DIR cmocka.h REQUIRED)
 find_library(CMOCKA_LIBRARY cmocka REQUIRED)
 
@@ -28,6 +29,9 @@ function(gb_add_test source)
         target_compile_definitions(${name} PRIVATE GLOVEBOX_TEST_WORKER)
     endif()
     target_link_libraries(${name} PRIVATE glovebox_static "${CMOCKA_LIBRARY}")
+    if(name STREQUAL sandbox_witx_test)
+        gb_wrap_models(${name})
+    endif()
     gb_link_hardened(${name})
     add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
     set(environment
@@ -67,6 +71,9 @@ foreach(source IN LISTS fuzz_sources)
             RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
         target_compile_definitions(${subject}_replay PRIVATE GB_FUZZ_REPLAY)
         target_link_libraries(${subject}_replay PRIVATE gb_host_flags glovebox_static)
+        if(subject STREQUAL witx)
+            gb_wrap_models(${subject}_replay)
+        endif()
         gb_link_hardened(${subject}_replay)
         add_test(NAME ${subject}_replay COMMAND ${subject}_replay ${seeds})
         set_tests_properties(${subject}_replay PROPERTIES TIMEOUT 120)

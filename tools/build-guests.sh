@@ -88,19 +88,32 @@ command_guest() {
         --stack-first -z stack-size=131072 -s -o "$out/$1.wasm"
 }
 
+# module_guest NAME: guests/NAME/main.c as NAME.wasm, a core module only.
+module_guest() {
+    compile "$1" "guests/$1/main.c"
+    wasm-ld-14 "-L$libc" "$libc/crt1-command.o" "$objects/$1.o" -lc "$builtins" \
+        --stack-first -z stack-size=131072 -s -o "$out/$1.wasm"
+}
+
 library agent guest
 library agent-nn guest nn digits
 library agent-nn-0819 guest nn digits
+library agent-nn-0625 guest nn digits
+library agent-host guest
 library values
 
 agent agent agent agent-nn
 agent values values values
 agent agent-0819 agent-0819 agent-nn-0819
+agent agent-0625 agent-0819 agent-nn-0625
 agent bench bench agent-nn
 agent slow slow agent-nn
 agent nn-probe nn-probe agent-nn
 agent nn-probe-0819 nn-probe agent-nn-0819 -DPROBE_0819
+agent nn-probe-0625 nn-probe agent-nn-0625 -DPROBE_0819 -DPROBE_0625
+agent host-probe host-probe agent-host
 for name in echo spin membomb recurse; do agent "$name" "$name" agent; done
 for name in hello cat flood; do command_guest "$name"; done
+module_guest agent-core
 
 printf '%s\n' "$key" >"$out/stamp"

@@ -11,6 +11,7 @@
  *   dropctx dropgraph dropinputs dropoutputs
  *   repeat N           everything after it, N times
  *   try STATEMENT      its error is printed, and the run goes on
+ *   makeerror CODE TEXT            an error of the guest's own making; it fails with it (0625 only)
  *   fail TEXT  trap  spin          ends as told
  * A failed statement ends the run with err "<code>: <data>"; a misspelt one with err "probe: ...".
  * Inputs stay for the next compute under 0819; under 1028 compute takes them.
@@ -437,6 +438,20 @@ static bool do_print(struct probe *probe, char *rest) {
 
 #endif
 
+#ifdef PROBE_0625
+static bool do_makeerror(struct probe *probe, char *rest) {
+    uint32_t code;
+    char *word = next_word(&rest, " ");
+    if (word == NULL || !parse_u32(word, &code)) {
+        return misspelt(probe, "not a number of an error code", word);
+    }
+    agent_string_t data;
+    agent_string_set(&data, rest == NULL ? "" : rest);
+    wasi_nn_errors_error_code_t of = (wasi_nn_errors_error_code_t)code;
+    return failed(probe, wasi_nn_errors_constructor_error(of, &data));
+}
+#endif
+
 static bool do_fail(struct probe *probe, char *rest) {
     text_adds(&probe->error, rest);
     return false;
@@ -472,6 +487,9 @@ static const struct {
     {"dropgraph", do_dropgraph},
     {"dropinputs", do_dropinputs},
     {"dropoutputs", do_dropoutputs},
+#ifdef PROBE_0625
+    {"makeerror", do_makeerror},
+#endif
     {"fail", do_fail},
     {"trap", do_trap},
     {"spin", do_spin},

@@ -76,6 +76,13 @@ bool gb_host_start_models(struct gb_host *h, const char *const *names, size_t na
 /* The models as a JSON text, as `glovebox models --json` prints it. Free with gb_text_free. */
 char *gb_host_models_json(struct gb_host *h, struct gb_error **err);
 
+/* ---- metrics of guests ---- */
+
+/* What guests told glovebox:host/metrics, per tenant:
+ * {"tenants":[{"tenant","counters":{NAME:N},"gauges":{NAME:X},"invalid","overflow",
+ * "overflow_count","log_lines","log_dropped"}]}. Free with gb_text_free. */
+char *gb_host_metrics_json(struct gb_host *h, struct gb_error **err);
+
 /* ---- programs ---- */
 
 struct gb_grant_options {

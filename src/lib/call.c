@@ -69,6 +69,7 @@ static bool call_start(struct gb_guest *g, const struct gb_call_options *o, stru
                                     .params_len = o->values_len,
                                     .args = o->args,
                                     .args_len = o->args_len,
+                                    .capabilities = gb_services_capabilities(h->services),
                                     .output = o->output ? call_output : NULL,
                                     .done = call_done,
                                     .user = c};

@@ -85,6 +85,11 @@ static bool host_init(struct gb_host *h, const struct gb_host_options *o, struct
     if (!h->tenant) {
         return false;
     }
+    struct gb_guest_log_options log = {.tenant = "default", .level_min = GB_GUEST_LOG_INFO};
+    h->services = gb_services_new(&log, err);
+    if (!h->services) {
+        return false;
+    }
     /* Before the sandbox, which starts threads: inline placement may change the environment. */
     struct gb_registry_options registry = gb_lib_registry_options(o, h->host_account);
     h->registry = gb_registry_new(&registry, err);
@@ -135,6 +140,7 @@ void gb_host_free(struct gb_host *h) {
     if (h->sandbox) {
         gb_sandbox_free(h->sandbox);
     }
+    gb_services_free(h->services);
     gb_account_unref(h->tenant);
     gb_account_unref(h->host_account);
     gb_free(h);

@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "glovebox/glovebox.h"
+#include "host/host.h"
 #include "model/model.h"
 #include "sandbox/sandbox.h"
 
@@ -21,6 +22,7 @@ struct gb_host {
     struct gb_sandbox *sandbox;
     struct gb_registry *registry;
     struct gb_runner *runner;
+    struct gb_services *services; /* metrics and log of the tenant's guests */
     uint64_t memory_bytes_max;
     struct gb_lib_call *calls; /* running; doubly linked */
 };

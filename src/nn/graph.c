@@ -153,6 +153,25 @@ static struct nn_context *context_get(struct gb_nn *nn, uint32_t context, struct
     return h->context;
 }
 
+enum gb_nn_status gb_nn_port_name(struct gb_nn *nn, uint32_t context, enum gb_nn_side side,
+                                  uint32_t index, struct gb_span *ret_name, uint32_t *ret_error) {
+    struct gb_error *error = NULL;
+    struct nn_context *c = context_get(nn, context, &error);
+    if (!c) {
+        return nn_give_error(nn, error, ret_error);
+    }
+    const struct gb_model_info *info = gb_model_info(c->model);
+    size_t len = side == GB_NN_INPUT ? info->inputs_len : info->outputs_len;
+    const struct gb_port *ports = side == GB_NN_INPUT ? info->inputs : info->outputs;
+    if (index >= len) {
+        gb_fail(&error, GB_INPUT_SHAPE, "the model \"%s\" has no %s %u; it has %zu, counted from 0", info->name,
+                side == GB_NN_INPUT ? "input" : "output", index, len);
+        return nn_give_error(nn, error, ret_error);
+    }
+    *ret_name = gb_span_of(ports[index].name);
+    return GB_NN_OK;
+}
+
 enum gb_nn_status gb_nn_set_input(struct gb_nn *nn, uint32_t context, struct gb_span name,
                                   uint32_t tensor, uint32_t *ret_error) {
     struct gb_error *error = NULL;

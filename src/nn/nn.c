@@ -174,6 +174,44 @@ enum gb_nn_status nn_give_error(struct gb_nn *nn, struct gb_error *error, uint32
     return GB_NN_ERROR;
 }
 
+enum gb_nn_status gb_nn_refuse(struct gb_nn *nn, struct gb_error *error, uint32_t *ret_error) {
+    return nn_give_error(nn, error, ret_error);
+}
+
+/* One of our codes that gb_nn_code_of maps back. */
+static enum gb_code code_for(uint32_t code) {
+    static const enum gb_code ours[] = {
+        [GB_NN_CODE_INVALID_ARGUMENT] = GB_INVALID_ARGUMENT,
+        [GB_NN_CODE_INVALID_ENCODING] = GB_MODEL_INVALID,
+        [GB_NN_CODE_TIMEOUT] = GB_OVERLOADED,
+        [GB_NN_CODE_RUNTIME_ERROR] = GB_BACKEND_FAILED,
+        [GB_NN_CODE_UNSUPPORTED_OPERATION] = GB_UNSUPPORTED,
+        [GB_NN_CODE_TOO_LARGE] = GB_MODEL_TOO_LARGE,
+        [GB_NN_CODE_NOT_FOUND] = GB_MODEL_NOT_FOUND,
+        [GB_NN_CODE_SECURITY] = GB_PERMISSION_DENIED,
+        [GB_NN_CODE_UNKNOWN] = GB_INTERNAL,
+    };
+    return code < GB_COUNT(ours) ? ours[code] : GB_INTERNAL;
+}
+
+enum gb_nn_status gb_nn_error_new(struct gb_nn *nn, uint32_t code, struct gb_span data,
+                                  uint32_t *ret_error) {
+    struct gb_error *error = NULL;
+    if (data.len > GB_NN_ERROR_TEXT_MAX) {
+        gb_fail(&error, GB_HOSTCALL_LIMIT, "the text of an error has %zu bytes; the limit is %u",
+                data.len, GB_NN_ERROR_TEXT_MAX);
+        return nn_stop(nn, error);
+    }
+    gb_fail(&error, code_for(code), "%.*s", (int)data.len, (const char *)data.ptr);
+    struct nn_handle *h = nn_handle_new(nn, NN_ERROR, ret_error);
+    if (!h) {
+        gb_error_free(error);
+        return GB_NN_STOP;
+    }
+    h->error = error;
+    return GB_NN_OK;
+}
+
 void gb_nn_error_info(struct gb_nn *nn, uint32_t error, enum gb_nn_code *ret_code,
                       struct gb_span *ret_data) {
     struct nn_handle *h = nn_handle_get(nn, error, NN_ERROR);

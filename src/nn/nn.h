@@ -92,6 +92,17 @@ bool gb_nn_compute_output(struct gb_nn *nn, uint32_t job, size_t index,
 void gb_nn_compute_end(struct gb_nn *nn, uint32_t job);
 void gb_nn_error_info(struct gb_nn *nn, uint32_t error, enum gb_nn_code *ret_code,
                       struct gb_span *ret_data);
+/* A guest's own error (2024-06-25 lets it make some); longer texts than GB_NN_ERROR_TEXT_MAX end the
+ * call. */
+#define GB_NN_ERROR_TEXT_MAX 4000u
+enum gb_nn_status gb_nn_error_new(struct gb_nn *nn, uint32_t code, struct gb_span data,
+                                  uint32_t *ret_error);
+/* Gives the guest an error (taken) that an ABI found before it could ask anything here. */
+enum gb_nn_status gb_nn_refuse(struct gb_nn *nn, struct gb_error *error, uint32_t *ret_error);
+/* The core ABI counts inputs and outputs: the name of one, in the model's order. */
+enum gb_nn_side { GB_NN_INPUT, GB_NN_OUTPUT };
+enum gb_nn_status gb_nn_port_name(struct gb_nn *nn, uint32_t context, enum gb_nn_side side,
+                                  uint32_t index, struct gb_span *ret_name, uint32_t *ret_error);
 /* Drops any handle: tensor, graph, context or error. Unknown ones are ignored. */
 void gb_nn_drop(struct gb_nn *nn, uint32_t handle);
 

@@ -65,6 +65,7 @@ const struct gbw_host gb_call_host = {
     .table_grow_failed = on_table_grow_failed,
     .write = on_write,
     GB_NN_HOST_FIELDS,
+    GB_CAPS_HOST_FIELDS,
 };
 
 void gb_call_end_with(struct gb_call *c, struct gb_error *reason) {

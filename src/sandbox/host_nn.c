@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "sandbox/sandbox_internal.h"
 
-static enum gbw_nn_status status_of(struct gb_call *c, enum gb_nn_status status) {
+enum gbw_nn_status gb_host_status(struct gb_call *c, enum gb_nn_status status) {
     switch (status) {
     case GB_NN_OK:
         return GBW_NN_OK;
@@ -24,14 +24,14 @@ static enum gbw_nn_status status_of(struct gb_call *c, enum gb_nn_status status)
 enum gbw_nn_status gb_host_tensor_new(void *user, const uint32_t *dims, size_t dims_len,
                                       uint32_t type, struct gbw_span data, uint32_t *ret_tensor) {
     struct gb_call *c = user;
-    return status_of(c,
-                     gb_nn_tensor_new(c->nn, dims, dims_len, type, gb_of_bridge(data), ret_tensor));
+    return gb_host_status(
+        c, gb_nn_tensor_new(c->nn, dims, dims_len, type, gb_of_bridge(data), ret_tensor));
 }
 
 enum gbw_nn_status gb_host_tensor_info(void *user, uint32_t tensor, const uint32_t **ret_dims,
                                        size_t *ret_dims_len, uint32_t *ret_type) {
     struct gb_call *c = user;
-    return status_of(c, gb_nn_tensor_info(c->nn, tensor, ret_dims, ret_dims_len, ret_type));
+    return gb_host_status(c, gb_nn_tensor_info(c->nn, tensor, ret_dims, ret_dims_len, ret_type));
 }
 
 static void release_mem(void *owner) {
@@ -55,7 +55,7 @@ enum gbw_nn_status gb_host_tensor_data(void *user, uint32_t tensor, struct gbw_b
             .release = mem ? release_mem : release_nothing,
         };
     }
-    return status_of(c, status);
+    return gb_host_status(c, status);
 }
 
 enum gbw_nn_status gb_host_graph_load(void *user, const struct gbw_span *builders,
@@ -75,32 +75,33 @@ enum gbw_nn_status gb_host_graph_load(void *user, const struct gbw_span *builder
     enum gb_nn_status status =
         gb_nn_load(c->nn, spans, builders_len, encoding, target, ret_graph, ret_error);
     gb_free(spans);
-    return status_of(c, status);
+    return gb_host_status(c, status);
 }
 
 enum gbw_nn_status gb_host_graph_load_by_name(void *user, struct gbw_span name, uint32_t *ret_graph,
                                               uint32_t *ret_error) {
     struct gb_call *c = user;
-    return status_of(c, gb_nn_load_by_name(c->nn, gb_of_bridge(name), ret_graph, ret_error));
+    return gb_host_status(c, gb_nn_load_by_name(c->nn, gb_of_bridge(name), ret_graph, ret_error));
 }
 
 enum gbw_nn_status gb_host_context_new(void *user, uint32_t graph, uint32_t *ret_context,
                                        uint32_t *ret_error) {
     struct gb_call *c = user;
-    return status_of(c, gb_nn_context_new(c->nn, graph, ret_context, ret_error));
+    return gb_host_status(c, gb_nn_context_new(c->nn, graph, ret_context, ret_error));
 }
 
 enum gbw_nn_status gb_host_set_input(void *user, uint32_t context, struct gbw_span name,
                                      uint32_t tensor, uint32_t *ret_error) {
     struct gb_call *c = user;
-    return status_of(c, gb_nn_set_input(c->nn, context, gb_of_bridge(name), tensor, ret_error));
+    return gb_host_status(c,
+                          gb_nn_set_input(c->nn, context, gb_of_bridge(name), tensor, ret_error));
 }
 
 enum gbw_nn_status gb_host_get_output(void *user, uint32_t context, struct gbw_span name,
                                       uint32_t *ret_tensor, uint32_t *ret_error) {
     struct gb_call *c = user;
-    return status_of(c,
-                     gb_nn_get_output(c->nn, context, gb_of_bridge(name), ret_tensor, ret_error));
+    return gb_host_status(
+        c, gb_nn_get_output(c->nn, context, gb_of_bridge(name), ret_tensor, ret_error));
 }
 
 /* Room for `len` inputs, kept for the next compute; NULL with *err set. */
@@ -139,7 +140,7 @@ enum gbw_nn_status gb_host_compute_start(void *user, uint32_t context, bool with
     enum gb_nn_status status =
         gb_nn_compute_start(c->nn, context, with_inputs, named, inputs_len, ret_job, ret_error);
     c->inference = status == GB_NN_OK ? gb_nn_waiting_for(c->nn) : NULL;
-    return status_of(c, status);
+    return gb_host_status(c, status);
 }
 
 enum gbw_nn_status gb_host_compute_poll(void *user, uint32_t job, uint64_t fuel_left,
@@ -156,7 +157,7 @@ enum gbw_nn_status gb_host_compute_poll(void *user, uint32_t job, uint64_t fuel_
         c->ending = GB_DEADLINE_EXCEEDED;
         return GBW_NN_STOP;
     }
-    return status_of(c, status);
+    return gb_host_status(c, status);
 }
 
 bool gb_host_compute_output(void *user, uint32_t job, size_t index,
@@ -192,4 +193,10 @@ void gb_host_error_info(void *user, uint32_t error, uint32_t *ret_code, struct g
 void gb_host_drop(void *user, uint32_t handle) {
     struct gb_call *c = user;
     gb_nn_drop(c->nn, handle);
+}
+
+enum gbw_nn_status gb_host_error_new(void *user, uint32_t code, struct gbw_span data,
+                                     uint32_t *ret_error) {
+    struct gb_call *c = user;
+    return gb_host_status(c, gb_nn_error_new(c->nn, code, gb_of_bridge(data), ret_error));
 }

@@ -5,7 +5,7 @@
  */
 #include "sandbox/sandbox_internal.h"
 
-enum version_rule { RULE_WASI, RULE_NN, RULE_ANY };
+enum version_rule { RULE_WASI, RULE_NN, RULE_HOST, RULE_ANY };
 static const struct interface {
     const char *name;
     enum version_rule rule;
@@ -21,7 +21,9 @@ static const struct interface {
 #define WASI_HAVE "0.2.0 to 0.2.12"
 #define NN_1028 "0.2.0-rc-2024-10-28"
 #define NN_0819 "0.2.0-rc-2024-08-19"
-#define NN_HAVE NN_1028 " and " NN_0819
+#define NN_0625 "0.2.0-rc-2024-06-25"
+#define NN_HAVE NN_1028 ", " NN_0819 " and " NN_0625
+#define HOST_HAVE "0.1.0"
 
 static bool has_prefix(struct gb_span s, const char *prefix) {
     size_t len = strlen(prefix);
@@ -85,9 +87,15 @@ static void judge_version(const struct interface *known, struct gb_import_verdic
         v->have = NN_HAVE;
         v->link_flags = gb_span_is(v->version, NN_1028)   ? GBW_LINK_NN_1028
                         : gb_span_is(v->version, NN_0819) ? GBW_LINK_NN_0819
+                        : gb_span_is(v->version, NN_0625) ? GBW_LINK_NN_0625
                                                           : 0;
         v->state = v->link_flags != 0 ? GB_IMPORT_HAVE : GB_IMPORT_VERSION;
         v->advice = "Build the program against one of these versions of wasi:nn.";
+        break;
+    case RULE_HOST:
+        v->have = HOST_HAVE;
+        v->state = gb_span_is(v->version, HOST_HAVE) ? GB_IMPORT_HAVE : GB_IMPORT_VERSION;
+        v->advice = "Build the program against this version, from the folder wit/ of this host.";
         break;
     case RULE_ANY:
         v->state = GB_IMPORT_HAVE;
@@ -152,16 +160,33 @@ static const char *module_advice(struct gb_span module, struct gb_span field) {
     return NULL;
 }
 
+/* The six functions of the witx; other hosts have more, and the older name of the module. */
+static void judge_core_nn(struct gb_span field, struct gb_import_verdict *v) {
+    static const char *const functions[] = {"load",      "load_by_name", "init_execution_context",
+                                            "set_input", "compute",      "get_output"};
+    v->is_nn = true;
+    v->link_flags = GBW_LINK_WITX;
+    for (size_t i = 0; i < GB_COUNT(functions); i++) {
+        if (gb_span_is(field, functions[i])) {
+            v->state = GB_IMPORT_HAVE;
+            return;
+        }
+    }
+    v->advice = "This host has the six functions of wasi_ephemeral_nn's standard: load, "
+                "load_by_name, init_execution_context, set_input, compute and get_output.";
+}
+
 static void judge_module(const struct gbw_item *item, struct gb_import_verdict *v) {
     v->name = gb_of_bridge(item->interface);
     if (gb_span_is(v->name, "wasi_snapshot_preview1")) {
         v->state = GB_IMPORT_HAVE; /* which functions there are, the linker knows */
         v->link_flags = GBW_LINK_P1;
-    } else if (gb_span_is(v->name, "wasi_ephemeral_nn") || gb_span_is(v->name, "wasi_nn")) {
-        v->state = GB_IMPORT_UNBUILT;
+    } else if (gb_span_is(v->name, "wasi_ephemeral_nn")) {
+        judge_core_nn(gb_of_bridge(item->name), v);
+    } else if (gb_span_is(v->name, "wasi_nn")) {
         v->is_nn = true;
-        v->advice = "Core modules have no wasi:nn yet: build the program as a component that "
-                    "imports wasi:nn@" NN_1028 ".";
+        v->advice = "wasi_nn is an older form of wasi_ephemeral_nn: build the program against "
+                    "that, or as a component that imports wasi:nn@" NN_1028 ".";
     } else {
         v->advice = module_advice(v->name, gb_of_bridge(item->name));
     }

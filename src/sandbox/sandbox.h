@@ -157,6 +157,29 @@ struct gb_call_result {
 };
 void gb_call_result_fini(struct gb_call_result *r);
 
+/* What glovebox:host asks of whoever starts a call; src/host has them. Texts are the guest's,
+ * borrowed for the time of a function; all run on the thread of the call's runner. */
+enum gb_guest_log_level {
+    GB_GUEST_LOG_TRACE, GB_GUEST_LOG_DEBUG, GB_GUEST_LOG_INFO, GB_GUEST_LOG_WARN, GB_GUEST_LOG_ERROR
+};
+struct gb_log_field {
+    struct gb_span key, value;
+};
+struct gb_guest_log_entry {
+    enum gb_guest_log_level level;
+    const char *call_id;
+    struct gb_span message;
+    const struct gb_log_field *fields;
+    size_t fields_len;
+};
+struct gb_capabilities {
+    void *user;
+    void (*counter)(void *user, struct gb_span name, uint64_t value);
+    void (*gauge)(void *user, struct gb_span name, double value);
+    void (*log)(void *user, const struct gb_guest_log_entry *entry);
+};
+#define GB_CALL_ID_CAP 33u /* 128 bits in hexadecimal digits */
+
 enum gb_output_stream { GB_OUTPUT_STDOUT = 1, GB_OUTPUT_STDERR = 2 };
 struct gb_call_spec {
     struct gb_program *program;
@@ -169,6 +192,8 @@ struct gb_call_spec {
     size_t params_len;
     const char *const *args;        /* commands: argv, args[0] included; borrowed until done */
     size_t args_len;
+    const struct gb_capabilities *capabilities; /* borrowed until done; NULL: told to nobody */
+    const char *traceparent;                    /* the same; NULL: none */
     /* Live output, within the output limit; NULL: captured in the result. */
     void (*output)(void *user, enum gb_output_stream stream, struct gb_span bytes);
     /* Once, from gb_runner_step, never from gb_runner_call. Takes the result. */

@@ -255,6 +255,7 @@ struct gb_call {
     const struct gb_model_info *inference; /* that it waits for; NULL */
     struct gb_nn_named *named;             /* room for the inputs of compute */
     size_t named_cap;
+    char id[GB_CALL_ID_CAP]; /* empty until somebody asks */
 };
 extern const struct gbw_host gb_call_host;
 /* Wires the wasi:nn half of the table. */
@@ -266,7 +267,9 @@ extern const struct gbw_host gb_call_host;
     .context_set_input = gb_host_set_input, .context_get_output = gb_host_get_output,              \
     .compute_start = gb_host_compute_start, .compute_poll = gb_host_compute_poll,                  \
     .compute_output = gb_host_compute_output, .compute_end = gb_host_compute_end,                  \
-    .error_info = gb_host_error_info, .error_drop = gb_host_drop
+    .error_info = gb_host_error_info, .error_drop = gb_host_drop,                                  \
+    .error_new = gb_host_error_new, .witx_call = gb_host_witx_call,                                \
+    .witx_error = gb_host_witx_error
 enum gbw_nn_status gb_host_tensor_new(void *user, const uint32_t *dims, size_t dims_len,
                                       uint32_t type, struct gbw_span data, uint32_t *ret_tensor);
 enum gbw_nn_status gb_host_tensor_info(void *user, uint32_t tensor, const uint32_t **ret_dims,
@@ -293,6 +296,26 @@ bool gb_host_compute_output(void *user, uint32_t job, size_t index,
 void gb_host_compute_end(void *user, uint32_t job);
 void gb_host_error_info(void *user, uint32_t error, uint32_t *ret_code, struct gbw_span *ret_data);
 void gb_host_drop(void *user, uint32_t handle);
+enum gbw_nn_status gb_host_error_new(void *user, uint32_t code, struct gbw_span data,
+                                     uint32_t *ret_error);
+enum gbw_nn_status gb_host_status(struct gb_call *c, enum gb_nn_status status);
+
+/* host_witx.c */
+enum gbw_nn_status gb_host_witx_call(void *user, enum gbw_witx function, struct gbw_memory memory,
+                                     const uint32_t *args, size_t args_len, uint32_t *ret_errno,
+                                     uint32_t *ret_job);
+uint32_t gb_host_witx_error(void *user, uint32_t error);
+
+/* host_caps.c */
+#define GB_CAPS_HOST_FIELDS                                                                        \
+    .metrics_counter = gb_host_counter, .metrics_gauge = gb_host_gauge, .log = gb_host_log,        \
+    .context_text = gb_host_context_text, .context_time_us = gb_host_context_time_us
+void gb_host_counter(void *user, struct gbw_span name, uint64_t value);
+void gb_host_gauge(void *user, struct gbw_span name, double value);
+void gb_host_log(void *user, uint32_t level, struct gbw_span message,
+                 const struct gbw_field *fields, size_t fields_len);
+bool gb_host_context_text(void *user, enum gbw_context which, struct gbw_span *ret_text);
+uint64_t gb_host_context_time_us(void *user);
 
 /* The deadline has passed while an inference runs: the reason names its model. */
 void gb_call_blame_inference(struct gb_call *c);

@@ -17,10 +17,13 @@ static void unknown_function_at_the_root(void **state) {
 }
 
 static void version_we_lack(void **state) {
-    assert_load_fails(*state, IMPORTS("wasi:nn/graph@0.2.0-rc-2024-06-25"), GB_IMPORT_MISSING,
-                      "the program imports \"wasi:nn/graph@0.2.0-rc-2024-06-25\"; this host has "
-                      "0.2.0-rc-2024-10-28 and 0.2.0-rc-2024-08-19",
+    assert_load_fails(*state, IMPORTS("wasi:nn/graph@0.2.0-rc-2024-05-05"), GB_IMPORT_MISSING,
+                      "the program imports \"wasi:nn/graph@0.2.0-rc-2024-05-05\"; this host has "
+                      "0.2.0-rc-2024-10-28, 0.2.0-rc-2024-08-19 and 0.2.0-rc-2024-06-25",
                       "Build the program against one of these versions of wasi:nn.");
+    assert_load_fails(*state, IMPORTS("glovebox:host/log@0.2.0"), GB_IMPORT_MISSING,
+                      "the program imports \"glovebox:host/log@0.2.0\"; this host has 0.1.0",
+                      "Build the program against this version, from the folder wit/ of this host.");
     assert_load_fails(*state, IMPORTS("wasi:cli/environment@0.3.0"), GB_IMPORT_MISSING,
                       "the program imports \"wasi:cli/environment@0.3.0\"; this host has 0.2.0 to "
                       "0.2.12",
@@ -112,11 +115,17 @@ static void core_modules(void **state) {
                       GB_IMPORT_MISSING, NULL,
                       "wasi_unstable is WASI's oldest interface: build with a newer SDK, for "
                       "wasm32-wasip1 or wasm32-wasip2.");
-    assert_load_fails(*state, "(module (import \"wasi_ephemeral_nn\" \"load\" (func)))",
-                      GB_UNSUPPORTED,
-                      "the program imports \"wasi_ephemeral_nn\", which is not built yet",
-                      "Core modules have no wasi:nn yet: build the program as a component that "
-                      "imports wasi:nn@0.2.0-rc-2024-10-28.");
+    assert_load_fails(*state, "(module (import \"wasi_ephemeral_nn\" \"unload\" (func)))",
+                      GB_IMPORT_MISSING,
+                      "the program imports \"unload\" from \"wasi_ephemeral_nn\", which this host "
+                      "does not have",
+                      "This host has the six functions of wasi_ephemeral_nn's standard: load, "
+                      "load_by_name, init_execution_context, set_input, compute and get_output.");
+    assert_load_fails(*state, "(module (import \"wasi_nn\" \"load\" (func)))", GB_IMPORT_MISSING,
+                      "the program imports \"load\" from \"wasi_nn\", which this host does not "
+                      "have",
+                      "wasi_nn is an older form of wasi_ephemeral_nn: build the program against "
+                      "that, or as a component that imports wasi:nn@0.2.0-rc-2024-10-28.");
     assert_load_fails(*state,
                       "(module (import \"wasi_snapshot_preview1\" \"sock_dance\" (func))"
                       " (func (export \"_start\")))",

@@ -68,7 +68,10 @@ fn log(
     let message = message.to_str(store.as_context())?;
     let texts = fields
         .iter()
-        .map(|(key, value)| Ok((key.to_str(store.as_context())?, value.to_str(store.as_context())?)))
+        .map(|(key, value)| {
+            let key = key.to_str(store.as_context())?;
+            Ok((key, value.to_str(store.as_context())?))
+        })
         .collect::<Result<Vec<(Cow<str>, Cow<str>)>>>()?;
     let fields: Vec<Field> = texts
         .iter()
