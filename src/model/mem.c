@@ -84,7 +84,9 @@ struct gb_mem *gb_mem_new_in(struct gb_slab *slab, uint64_t bytes, bool zeroed,
     mem->slab = gb_slab_ref(slab);
     mem->ptr = gb_slab_ptr(slab, mem->block);
     if (zeroed) {
-        memset(mem->ptr, 0, (size_t)bytes);
+        /* A large output is mostly fresh pages: clearing them would take its whole size of memory,
+         * and seconds, on a thread that others wait for. */
+        memset(mem->ptr, 0, (size_t)GB_MIN(bytes, gb_slab_dirty_bytes(mem->block)));
     }
     return mem;
 }

@@ -31,6 +31,7 @@ enum page_state { PAGE_COLD = 0, PAGE_BUSY, PAGE_WARM };
 struct gb_slab_block {
     uint64_t offset;
     uint64_t bytes;
+    uint64_t dirty_bytes; /* of a used block: from its start, what may not be zeros */
     bool is_free;
     struct gb_slab_block *prev, *next;           /* all blocks */
     struct gb_slab_block *prev_free, *next_free; /* free ones */
@@ -142,6 +143,10 @@ uint64_t gb_slab_offset(const struct gb_slab_block *block) {
     return block->offset;
 }
 
+uint64_t gb_slab_dirty_bytes(const struct gb_slab_block *block) {
+    return block->dirty_bytes;
+}
+
 uint8_t *gb_slab_ptr(const struct gb_slab *slab, const struct gb_slab_block *block) {
     return slab->map + block->offset;
 }
@@ -187,12 +192,18 @@ static void merge(struct gb_slab_block *into, struct gb_slab_block *b) {
 
 /* ---- pages ---- */
 
-static void pages_take(struct gb_slab *slab, uint64_t offset, uint64_t bytes) {
+/* Returns how many bytes of them may not be zeros; the rest lies in pages that are not there. */
+static uint64_t pages_take(struct gb_slab *slab, uint64_t offset, uint64_t bytes) {
     uint64_t end = (offset + bytes + PAGE_BYTES - 1) / PAGE_BYTES;
+    uint64_t dirty_end = offset;
     for (uint64_t p = offset / PAGE_BYTES; p < end; p++) {
+        if (slab->pages[p] != PAGE_COLD) {
+            dirty_end = (p + 1) * PAGE_BYTES;
+        }
         slab->warm_pages -= slab->pages[p] == PAGE_WARM;
         slab->pages[p] = PAGE_BUSY;
     }
+    return GB_MIN(dirty_end - offset, bytes);
 }
 
 /* [first, end) are pages inside one free block. */
@@ -277,7 +288,7 @@ struct gb_slab_block *gb_slab_alloc(struct gb_slab *slab, uint64_t bytes, struct
         free_list_remove(slab, b);
         b->is_free = false;
         slab->used_bytes += b->bytes;
-        pages_take(slab, b->offset, b->bytes);
+        b->dirty_bytes = pages_take(slab, b->offset, b->bytes);
     }
     pthread_mutex_unlock(&slab->lock);
     return b;

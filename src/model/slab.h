@@ -36,6 +36,9 @@ uint64_t gb_slab_bytes(const struct gb_slab *slab);
 struct gb_slab_block *gb_slab_alloc(struct gb_slab *slab, uint64_t bytes, struct gb_error **err);
 void gb_slab_release(struct gb_slab *slab, struct gb_slab_block *block);
 uint64_t gb_slab_offset(const struct gb_slab_block *block);
+/* Of a block just allocated: what follows these bytes is zeros, and has no memory yet (unless the
+ * worker wrote there, which then sees its own). */
+uint64_t gb_slab_dirty_bytes(const struct gb_slab_block *block);
 uint8_t *gb_slab_ptr(const struct gb_slab *slab, const struct gb_slab_block *block);
 
 struct gb_slab_usage {

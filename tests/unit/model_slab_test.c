@@ -291,6 +291,40 @@ static void reused_blocks_are_zeroed(void **state) {
     gb_slab_unref(slab);
 }
 
+/* Zeroed, and yet without memory until somebody writes. */
+static void fresh_zeros_take_no_memory(void **state) {
+    (void)state;
+    int fd = -1;
+    struct gb_slab *slab = new_slab(&fd);
+    const uint64_t bytes = 8 * GB_MIB;
+    struct stat st;
+    for (int round = 0; round < 3; round++) {
+        struct gb_mem *mem = gb_mem_new_in(slab, bytes + 100, true, NULL, NULL);
+        assert_non_null(mem);
+        assert_int_equal(fstat(fd, &st), 0);
+        if (round == 0) {
+            assert_true(st.st_blocks * 512 < (long)GB_MIB);
+        }
+        const uint8_t *at = gb_mem_ptr(mem);
+        for (uint64_t i = 0; i < bytes + 100; i++) {
+            assert_int_equal(at[i], 0);
+        }
+        memset(gb_mem_ptr(mem), 0xaa, (size_t)bytes + 100);
+        gb_mem_unref(mem);
+        /* The next one begins elsewhere, on pages of the last one. */
+        struct gb_slab_block *shift = take(slab, 64 + 4096 * (uint64_t)round);
+        assert_true(gb_slab_valid(slab));
+        mem = gb_mem_new_in(slab, 3000, true, NULL, NULL);
+        for (uint64_t i = 0; i < 3000; i++) {
+            assert_int_equal(gb_mem_ptr(mem)[i], 0);
+        }
+        gb_mem_unref(mem);
+        gb_slab_release(slab, shift);
+    }
+    close(fd);
+    gb_slab_unref(slab);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slab_is_sealed_and_has_a_head),
@@ -303,6 +337,7 @@ int main(void) {
         cmocka_unit_test(failed_allocations_change_nothing),
         cmocka_unit_test(memory_is_charged_before_and_given_back),
         cmocka_unit_test(reused_blocks_are_zeroed),
+        cmocka_unit_test(fresh_zeros_take_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
