@@ -6,7 +6,7 @@
 PRESET ?= release
 SECONDS_PER_TARGET ?= 60
 
-.PHONY: all setup build dev guests guests-all bench fuzz check soak install format clean help
+.PHONY: all setup build dev guests guests-all bench fuzz check soak examples install format clean help
 .DEFAULT_GOAL := all
 
 all: build guests
@@ -20,6 +20,7 @@ help:
 	@echo 'make soak      ./test --long: full counts'
 	@echo 'make bench     the measurements of bench/'
 	@echo 'make fuzz      each fuzz target for SECONDS_PER_TARGET (60) seconds'
+	@echo 'make examples  the programs of examples/, against libglovebox.so'
 	@echo 'make install   into DESTDIR and PREFIX (/usr/local)'
 	@echo 'make format    clang-format 14 over our C files'
 
@@ -43,6 +44,15 @@ check:
 
 soak:
 	@./test --long
+
+EXAMPLES = embed custom_interface epoll_1000 over_budget
+examples: all
+	@mkdir -p build/examples
+	@for x in $(EXAMPLES); do \
+		$(CC) -std=c11 -D_DEFAULT_SOURCE -Wall -Wextra -Werror -O2 -Iinclude examples/$$x.c \
+			-o build/examples/$$x -Lbuild/lib -lglovebox -Wl,-rpath,'$(CURDIR)/build/lib' || exit 1; \
+	done
+	@echo 'examples: build/examples/{embed,custom_interface,epoll_1000,over_budget}'
 
 bench: all
 	@test -x bench/run || { echo 'bench/run is missing: there is nothing to measure yet' >&2; exit 1; }

@@ -101,9 +101,11 @@ library agent-nn-0819 guest nn digits
 library agent-nn-0625 guest nn digits
 library agent-host guest
 library values
+library metered
 
 agent agent agent agent-nn
 agent values values values
+agent metered metered metered
 agent agent-0819 agent-0819 agent-nn-0819
 agent agent-0625 agent-0819 agent-nn-0625
 agent bench bench agent-nn

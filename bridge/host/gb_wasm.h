@@ -41,7 +41,8 @@ enum gbw_failure_kind {
     GBW_PANIC,             /* a defect; the engine still serves */
     GBW_INTERNAL,          /* anything else of Wasmtime's */
     GBW_CONFIG,            /* engine settings Wasmtime refuses; a call's argument that is not
-                              UTF-8, or a folder that cannot be opened */
+                              UTF-8, a folder that cannot be opened, a result of a gbw_custom that
+                              its type does not allow */
     GBW_ADDRESS_SPACE,     /* the pool or a memory could not be reserved */
     GBW_INVALID_MODULE,    /* not a module; message says why and where */
     GBW_INVALID_COMPONENT, /* not a component */

@@ -96,6 +96,8 @@ struct gb_grant_options {
     size_t dirs_len;         /* strings: a multiple of three */
     const char *const *env;  /* "K=V" */
     size_t env_len;
+    const char *const *interfaces; /* of gb_host_define, by name, with or without version */
+    size_t interfaces_len;
 };
 void gb_grant_options_default(struct gb_grant_options *ret_options);
 

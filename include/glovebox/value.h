@@ -24,6 +24,8 @@ extern "C" {
 #endif
 GB_API_BEGIN
 
+struct gb_host;
+
 enum gb_value_kind {
     GB_VALUE_BOOL = 1,
     GB_VALUE_S8,
@@ -93,10 +95,28 @@ struct gb_signature {
     uint32_t result; /* number of a node, or GB_VALUE_NO_TYPE */
 };
 
-/* ---- typed calls ---- */
+/* ---- the embedder's own interfaces ---- */
 
 struct gb_error;
-struct gb_host;
+struct gb_host_call; /* one entry of a host function */
+/* Runs on the thread that steps the host. args are borrowed for the call. *ret is the result, where
+ * the type has one; what it points to must hold until the function is entered again or its call is
+ * done: gb_host_call_alloc gives such memory. Returning false traps the guest; *err (gb_error_make)
+ * becomes the cause of the call's error. */
+typedef bool gb_host_fn(void *user, struct gb_host_call *call, const struct gb_value *args,
+                        size_t args_len, struct gb_value *ret, struct gb_error **err);
+/* Defines a function of an interface ("acme:metrics/metrics@1.0.0"). type is WIT's, with named types
+ * written out: "func(name: string, point: record { x: f32, y: f32 }) -> result<u64, string>". Before
+ * guests are loaded; for as long as the host lives. A guest that imports the interface needs the
+ * grant of its name (gb_grant_options.interfaces) and every function under exactly its type. */
+bool gb_host_define(struct gb_host *h, const char *interface, const char *name, const char *type,
+                    gb_host_fn *fn, void *user, struct gb_error **err);
+void *gb_host_call_alloc(struct gb_host_call *call, size_t bytes, struct gb_error **err);
+/* Sets *err, to code ("not-found"; unknown: "internal") and message. Returns false. */
+bool gb_error_make(struct gb_error **err, const char *code, const char *message);
+
+/* ---- typed calls ---- */
+
 struct gb_guest;
 struct gb_result;
 struct gb_grant_options;

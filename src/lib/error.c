@@ -3,6 +3,7 @@
 #include "glovebox/glovebox.h"
 
 #include "base/error.h"
+#include "glovebox/value.h"
 #include "lib/json.h"
 
 const char *gb_error_code(const struct gb_error *e) {
@@ -27,6 +28,11 @@ const struct gb_error *gb_error_cause(const struct gb_error *e) {
 
 int gb_error_exit_status(const struct gb_error *e) {
     return gb_code_exit_status(e ? e->code : GB_OK);
+}
+
+bool gb_error_make(struct gb_error **err, const char *code, const char *message) {
+    enum gb_code known = gb_code_of_text(code);
+    return gb_fail(err, known == GB_OK ? GB_INTERNAL : known, "%s", message);
 }
 
 char *gb_error_json(const struct gb_error *e, struct gb_error **err) {

@@ -110,11 +110,16 @@ static bool grants_fill(const struct gb_grant_options *o, struct gb_lib_grants *
     }
     g->grants.env = (const char *const *)g->env;
     g->grants.env_len = o->env_len;
+    if (!list_copy(o->interfaces, o->interfaces_len, &g->interfaces, err)) {
+        return false;
+    }
+    g->grants.interfaces = (const char *const *)g->interfaces;
+    g->grants.interfaces_len = o->interfaces_len;
     return dirs_copy(o, g, err);
 }
 
-bool gb_lib_grants_copy(const struct gb_grant_options *options, struct gb_lib_grants *ret_grants,
-                        struct gb_error **err) {
+bool gb_lib_grants_copy(const struct gb_grant_options *options, struct gb_custom *customs,
+                        struct gb_lib_grants *ret_grants, struct gb_error **err) {
     struct gb_grant_options o;
     gb_grant_options_default(&o);
     if (!gb_lib_options_copy(&o, sizeof o, options, "grant", err)) {
@@ -125,6 +130,7 @@ bool gb_lib_grants_copy(const struct gb_grant_options *options, struct gb_lib_gr
         gb_lib_grants_fini(&g);
         return false;
     }
+    g.grants.customs = customs;
     *ret_grants = g;
     return true;
 }
@@ -132,6 +138,7 @@ bool gb_lib_grants_copy(const struct gb_grant_options *options, struct gb_lib_gr
 void gb_lib_grants_fini(struct gb_lib_grants *g) {
     list_free(g->models, g->grants.models_len);
     list_free(g->env, g->grants.env_len);
+    list_free(g->interfaces, g->grants.interfaces_len);
     list_free(g->dirs, g->dirs_len);
     gb_free(g->preopens);
     *g = (struct gb_lib_grants){0};
@@ -199,7 +206,7 @@ struct gb_guest *gb_lib_guest_load(struct gb_host *h, const char *path, const ch
         return NULL;
     }
     g->host = h;
-    if (!limits_of(h, limits, &g->limits, err) || !gb_lib_grants_copy(grants, &g->grants, err) ||
+    if (!limits_of(h, limits, &g->limits, err) || !gb_lib_grants_copy(grants, h->customs, &g->grants, err) ||
         !guest_load(g, path, function, err)) {
         gb_guest_free(g);
         return NULL;

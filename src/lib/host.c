@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/num.h"
+#include "sandbox/custom.h"
 
 #define HOST_BYTES_DEFAULT (4 * GB_GIB)
 #define BUDGET_BYTES_DEFAULT (256 * GB_MIB)
@@ -141,9 +142,15 @@ void gb_host_free(struct gb_host *h) {
         gb_sandbox_free(h->sandbox);
     }
     gb_services_free(h->services);
+    gb_custom_free(h->customs);
     gb_account_unref(h->tenant);
     gb_account_unref(h->host_account);
     gb_free(h);
+}
+
+bool gb_host_define(struct gb_host *h, const char *interface, const char *name, const char *type,
+                    gb_host_fn *fn, void *user, struct gb_error **err) {
+    return gb_custom_add(&h->customs, interface, name, type, fn, user, err);
 }
 
 /* ---- models ---- */

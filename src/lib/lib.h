@@ -25,6 +25,7 @@ struct gb_host {
     struct gb_services *services; /* metrics and log of the tenant's guests */
     uint64_t memory_bytes_max;
     struct gb_lib_call *calls; /* running; doubly linked */
+    struct gb_custom *customs; /* interfaces of the embedder's */
 };
 
 /* An owned copy of grants, in the sandbox's form. */
@@ -32,12 +33,13 @@ struct gb_lib_grants {
     struct gb_grants grants; /* points into the arrays below */
     char **models;
     char **env;
+    char **interfaces;
     char **dirs; /* triples: host, guest, mode */
     size_t dirs_len;
     struct gb_preopen *preopens;
 };
-bool gb_lib_grants_copy(const struct gb_grant_options *options, struct gb_lib_grants *ret_grants,
-                        struct gb_error **err);
+bool gb_lib_grants_copy(const struct gb_grant_options *options, struct gb_custom *customs,
+                        struct gb_lib_grants *ret_grants, struct gb_error **err);
 void gb_lib_grants_fini(struct gb_lib_grants *g);
 
 struct gb_guest {

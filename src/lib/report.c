@@ -184,7 +184,7 @@ static char *inspection_json(const struct gb_inspection *i, struct gb_error **er
 static char *inspect_program(struct gb_host *h, const char *path, struct gb_span bytes,
                              const struct gb_grant_options *grants, struct gb_error **err) {
     struct gb_lib_grants g;
-    if (!gb_lib_grants_copy(grants, &g, err)) {
+    if (!gb_lib_grants_copy(grants, h->customs, &g, err)) {
         return NULL;
     }
     struct gb_inspection inspection = {0};

@@ -254,6 +254,7 @@ void gb_call_free(struct gb_call *c) {
     if (c->wasm) {
         gbw_call_free(c->wasm);
     }
+    gb_custom_forget(c);
     gb_nn_free(c->nn);
     if (c->cell) {
         c->cell->call = NULL;

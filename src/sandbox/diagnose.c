@@ -56,6 +56,23 @@ static void say_old_nn(struct gb_diagnosis *d, const char *from, const char *wha
             "it returns.");
 }
 
+static void say_other_type(struct gb_diagnosis *d, const struct gbw_item *item, const char *from,
+                           const struct gb_import_verdict *v) {
+    char what[GB_QUOTE_CAP];
+    char type[GB_QUOTE_CAP];
+    gb_text_quote(gb_of_bridge(item->name), what);
+    gb_text_quote(gb_of_bridge(item->type), type);
+    if (v->have) {
+        gb_fail(&d->error, GB_IMPORT_MISSING,
+                "the program imports \"%s\" of \"%s\" as %s; this host has %s", what, from, type,
+                v->have);
+    } else {
+        gb_fail(&d->error, GB_IMPORT_MISSING,
+                "the program imports \"%s\" of \"%s\", which this host does not have", what, from);
+    }
+    gb_hint(&d->error, "Build the program against the interface that the host defines.");
+}
+
 void gb_diagnose_import(void *diagnosis, const struct gbw_item *item) {
     struct gb_diagnosis *d = diagnosis;
     struct gb_import_verdict v;
@@ -83,7 +100,14 @@ void gb_diagnose_import(void *diagnosis, const struct gbw_item *item) {
     case GB_IMPORT_UNGRANTED:
         gb_fail(&d->error, GB_GRANT_MISSING,
                 "the program imports \"%s\", which needs the grant \"%s\"", from, v.grant);
-        gb_hint(&d->error, "Add --grant %s if the program may use it.", v.grant);
+        if (v.advice) {
+            gb_hint(&d->error, "%s", v.advice);
+        } else {
+            gb_hint(&d->error, "Add --grant %s if the program may use it.", v.grant);
+        }
+        break;
+    case GB_IMPORT_TYPE:
+        say_other_type(d, item, from, &v);
         break;
     case GB_IMPORT_UNBUILT:
         say_unbuilt(d, from, &v);

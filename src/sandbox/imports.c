@@ -118,6 +118,9 @@ static void judge_component(const struct gbw_item *item, const struct gb_grants 
         return;
     }
     split_version(gb_of_bridge(item->interface), &v->name, &v->version);
+    if (gb_custom_judge(item, grants, v)) {
+        return;
+    }
     const struct interface *known = find_interface(v->name);
     if (item->name.len != 0) {
         bool old = known && known->rule == RULE_NN && is_old_nn_call(item, v->version);

@@ -50,6 +50,8 @@ static char *note_of(const struct gb_import_verdict *v, struct gb_error **err) {
         return gb_format(err, "needs --grant %s", v->grant);
     case GB_IMPORT_UNBUILT:
         return gb_strdup("not built yet", err);
+    case GB_IMPORT_TYPE:
+        return gb_strdup("this host has it with another type", err);
     case GB_IMPORT_OLD_NN:
         return gb_strdup("belongs to 0.2.0-rc-2024-08-19, not to this version", err);
     }

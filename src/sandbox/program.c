@@ -83,12 +83,20 @@ static bool program_link(struct gb_program *p, const struct gb_grants *grants, c
     if (!diagnose(p, grants, &flags, err) || !choose(p, call, err)) {
         return false;
     }
+    size_t customs_len = 0;
+    struct gbw_custom *customs = gb_custom_bridge(grants, &customs_len, err);
+    if (!customs) {
+        return false;
+    }
     struct gbw_link_more more = {
+        .customs = customs,
+        .customs_len = customs_len,
         .call_interface = gb_to_bridge(gb_span_of(p->pick.interface)),
         .call_name = gb_to_bridge(gb_span_of(p->pick.name)),
     };
     struct gbw_failure f = {0};
     p->linked = gbw_link_new(p->code, flags, bridge_entry(p->entry), &more, &gb_call_host, &f);
+    gb_free(customs);
     if (p->linked) {
         return !call || gb_signature_check(gb_program_signature(p), call, p->pick.type, err);
     }

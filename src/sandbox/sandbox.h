@@ -18,6 +18,7 @@
 #include "ledger/ledger.h"
 #include "model/model.h"
 
+struct gb_custom;
 struct gb_sandbox;
 struct gb_program;
 struct gb_runner;
@@ -72,6 +73,9 @@ struct gb_grants {
     size_t preopens_len;
     const char *const *env;         /* "K=V" */
     size_t env_len;
+    struct gb_custom *customs;      /* the embedder's interfaces; outlive programs and calls */
+    const char *const *interfaces;  /* those of them that are granted */
+    size_t interfaces_len;
 };
 
 enum gb_entry { GB_ENTRY_AGENT, GB_ENTRY_COMMAND, GB_ENTRY_START, GB_ENTRY_CALL };

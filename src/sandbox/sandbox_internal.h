@@ -92,6 +92,7 @@ enum gb_import_state {
     GB_IMPORT_UNGRANTED, /* known, needs a grant */
     GB_IMPORT_UNBUILT,   /* known, not in this version of Glovebox */
     GB_IMPORT_OLD_NN,    /* wasi:nn's older calls under its newer version */
+    GB_IMPORT_TYPE,      /* an embedder's interface: no such function, or of another type */
     GB_IMPORT_IGNORED    /* a member of an interface: judged with it */
 };
 struct gb_import_verdict {
@@ -106,6 +107,17 @@ struct gb_import_verdict {
 };
 void gb_import_judge(const struct gbw_item *item, bool is_component, const struct gb_grants *grants,
                      struct gb_import_verdict *ret);
+
+/* ---- custom.c ---- */
+
+/* True when the import belongs to an interface of the embedder's; v has its name. */
+bool gb_custom_judge(const struct gbw_item *item, const struct gb_grants *g,
+                     struct gb_import_verdict *v);
+/* The granted ones in the bridge's form (gb_free). */
+struct gbw_custom *gb_custom_bridge(const struct gb_grants *g, size_t *ret_len,
+                                    struct gb_error **err);
+struct gb_call;
+void gb_custom_forget(struct gb_call *c);
 
 /* ---- diagnose.c ---- */
 
@@ -255,6 +267,7 @@ struct gb_call {
     const struct gb_model_info *inference; /* that it waits for; NULL */
     struct gb_nn_named *named;             /* room for the inputs of compute */
     size_t named_cap;
+    struct gb_host_call *custom_memory; /* of the last entry of an embedder's function */
     char id[GB_CALL_ID_CAP]; /* empty until somebody asks */
 };
 extern const struct gbw_host gb_call_host;

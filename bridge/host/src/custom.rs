@@ -10,13 +10,14 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, Val};
 use wasmtime::{Engine, Result, StoreContextMut, bail};
 
-use crate::fail::{Defect, Fail, FailureKind, Stopped};
+use crate::fail::{BadHostValue, Defect, Fail, FailureKind, Stopped};
 use crate::ffi::{Custom, CustomFn, NO_TYPE, Value};
 use crate::limits::Ctx;
 use crate::types::{Kind, Types};
 use crate::value::Answer;
 
 struct Function {
+    name: String,
     types: Box<Types>,
     call: CustomFn,
     data: *mut c_void,
@@ -54,7 +55,7 @@ pub unsafe fn link(
         let Some(call) = custom.call else {
             return Err(Fail::new(FailureKind::Config, "a host function without a function"));
         };
-        let function = Function { types, call, data: custom.data };
+        let function = Function { name: name.to_owned(), types, call, data: custom.data };
         let mut instance = linker.instance(interface).map_err(internal)?;
         instance
             .func_new(name, move |store, _, args, results| function.enter(store, args, results))
@@ -85,7 +86,10 @@ impl Function {
             [] => {}
             [result] if self.types.result != NO_TYPE => {
                 // Safety: C's promise: the value holds until one of its functions is entered again.
-                *result = unsafe { ret.to_val(&self.types, self.types.result)? };
+                let val = unsafe { ret.to_val(&self.types, self.types.result) };
+                *result = val.map_err(|Defect(what)| {
+                    BadHostValue(format!("the host's function {} returned {what}", self.name))
+                })?;
             }
             _ => bail!(Defect("results that the type has not".into())),
         }

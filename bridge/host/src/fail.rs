@@ -88,6 +88,17 @@ impl fmt::Display for AnswerTooLong {
 }
 impl std::error::Error for AnswerTooLong {}
 
+/// A function of C gave back what its type does not allow.
+#[derive(Debug)]
+pub struct BadHostValue(pub String);
+
+impl fmt::Display for BadHostValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl std::error::Error for BadHostValue {}
+
 /// The values of a call take more host-call bytes than it has.
 #[derive(Debug)]
 pub struct HostcallBytes {
@@ -149,6 +160,8 @@ impl Fail {
             fail.kind = FailureKind::Stopped;
         } else if error.is::<AnswerTooLong>() {
             fail.kind = FailureKind::LimitAnswer;
+        } else if error.is::<BadHostValue>() {
+            fail.kind = FailureKind::Config;
         } else if error.is::<HostcallBytes>() {
             fail.kind = FailureKind::LimitHostcall;
         } else if let Some(exit) = error.downcast_ref::<I32Exit>() {
