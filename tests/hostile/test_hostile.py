@@ -40,6 +40,11 @@ def seconds(text):
     return int(number) / (1000 if unit == "ms" else 1)
 
 
+def size(text):
+    number, unit = re.fullmatch(r"(\d+)(KiB|MiB|GiB)?", text).groups()
+    return int(number) << {None: 0, "KiB": 10, "MiB": 20, "GiB": 30}[unit]
+
+
 def check_time(out, header, slack):
     wall_s = (out.json["usage"]["wall_us"] or 0) / 1e6  # null: refused before it could run
     latest = header.deadline_s + slack(DEADLINE_EXCESS_S)
@@ -59,6 +64,8 @@ def test_ends_with_its_code_in_time(path):
         assert out.json["result"] == header.fields["answer"], repr(out)
     if header.cause:
         assert out.error["cause"]["code"] == header.cause, repr(out)
+    if "says" in header.fields:
+        assert header.fields["says"] in out.error["message"], repr(out)
     if "guest-exit" in header.fields:
         assert out.json["exit_status"] == int(header.fields["guest-exit"]), repr(out)
     elif header.code != "ok":
@@ -66,6 +73,9 @@ def test_ends_with_its_code_in_time(path):
     if header.code != "ok":
         assert out.error["hint"] or header.code in ("guest-exit", "guest-trap"), repr(out)
     assert out.stderr == "", repr(out)
+    if "--budget" in header.options:
+        budget = size(header.options[header.options.index("--budget") + 1])
+        assert out.json["usage"]["ledger_peak_bytes"] <= budget, repr(out)
 
 
 @pytest.mark.parametrize("path", GUESTS, ids=lambda p: p.stem)
@@ -85,7 +95,7 @@ def test_ends_the_same_way_again_in_one_host(path):
 
 
 def test_there_are_enough_of_them():
-    assert len(GUESTS) >= 20
+    assert len(GUESTS) >= 80
     codes = {Header(p).code for p in GUESTS}
     assert codes >= {
         "deadline-exceeded", "fuel-exhausted", "memory-limit", "table-limit", "instance-limit",

@@ -1,0 +1,160 @@
+;; SPDX-License-Identifier: Apache-2.0
+;; A coin decides: write a secret of 16 bytes all over memory and tensors, or look for either half
+;; of it in everything that can be read, and trap where it is found. By its argument it does one of
+;; them (w, r). To show that it would see: both in one call (wr), or a secret through the model (s).
+;; code: ok
+;; options: --allow-model big64 --model big64=models/test/big64.onnx --deadline 10s
+(component
+  (import "wasi:random/random@0.2.0" (instance $random
+    (export "get-random-u64" (func (result u64)))))
+  (import "wasi:nn/errors@0.2.0-rc-2024-10-28" (instance $errors
+    (export "error" (type (sub resource)))))
+  (alias export $errors "error" (type $error))
+  (import "wasi:nn/tensor@0.2.0-rc-2024-10-28" (instance $tensors
+    (export "tensor" (type $t (sub resource)))
+    (type $types (enum "FP16" "FP32" "FP64" "BF16" "U8" "I32" "I64"))
+    (export "tensor-type" (type $ty (eq $types)))
+    (export "[constructor]tensor" (func (param "dimensions" (list u32)) (param "ty" $ty)
+      (param "data" (list u8)) (result (own $t))))
+    (export "[method]tensor.data" (func (param "self" (borrow $t)) (result (list u8))))))
+  (alias export $tensors "tensor" (type $tensor))
+  (import "wasi:nn/inference@0.2.0-rc-2024-10-28" (instance $inference
+    (alias outer 1 $error (type $e0))
+    (export "error" (type $e (eq $e0)))
+    (alias outer 1 $tensor (type $t0))
+    (export "tensor" (type $t (eq $t0)))
+    (export "graph-execution-context" (type $c (sub resource)))
+    (export "[method]graph-execution-context.compute" (func (param "self" (borrow $c))
+      (param "inputs" (list (tuple string (own $t))))
+      (result (result (list (tuple string (own $t))) (error (own $e))))))))
+  (alias export $inference "graph-execution-context" (type $context))
+  (import "wasi:nn/graph@0.2.0-rc-2024-10-28" (instance $graphs
+    (alias outer 1 $error (type $e0))
+    (export "error" (type $e (eq $e0)))
+    (alias outer 1 $context (type $c0))
+    (export "graph-execution-context" (type $c (eq $c0)))
+    (export "graph" (type $g (sub resource)))
+    (export "[method]graph.init-execution-context" (func (param "self" (borrow $g))
+      (result (result (own $c) (error (own $e))))))
+    (export "load-by-name" (func (param "name" string)
+      (result (result (own $g) (error (own $e))))))))
+  (core module $memories
+    (memory (export "memory") 4)
+    (global $next (mut i32) (i32.const 131072))
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+      (local $at i32)
+      (local.set $at (global.get $next))
+      (global.set $next (i32.add (local.get $at)
+        (i32.and (i32.add (local.get 3) (i32.const 15)) (i32.const -16))))
+      (local.get $at))
+    (data (i32.const 1024) "big64")
+    (data (i32.const 1040) "x"))
+  (core instance $i0 (instantiate $memories))
+  (alias core export $i0 "memory" (core memory $memory))
+  (alias core export $i0 "realloc" (core func $realloc))
+  (core func $tensor (canon lower (func $tensors "[constructor]tensor") (memory $memory)))
+  (core func $data (canon lower (func $tensors "[method]tensor.data") (memory $memory)
+    (realloc $realloc)))
+  (core func $compute (canon lower
+    (func $inference "[method]graph-execution-context.compute") (memory $memory)
+    (realloc $realloc)))
+  (core func $init (canon lower (func $graphs "[method]graph.init-execution-context")
+    (memory $memory)))
+  (core func $load (canon lower (func $graphs "load-by-name") (memory $memory)))
+  (core func $drop (canon resource.drop $tensor))
+  (core func $random (canon lower (func $random "get-random-u64")))
+  (core module $m
+    (import "mem" "memory" (memory 1))
+    (import "nn" "tensor" (func $tensor (param i32 i32 i32 i32 i32) (result i32)))
+    (import "nn" "data" (func $data (param i32 i32)))
+    (import "nn" "compute" (func $compute (param i32 i32 i32 i32)))
+    (import "nn" "init" (func $init (param i32 i32)))
+    (import "nn" "load" (func $load (param i32 i32 i32)))
+    (import "nn" "drop" (func $drop (param i32)))
+    (import "nn" "random" (func $random (result i64)))
+    ;; the graph big64
+    (func $graph (result i32)
+      (call $load (i32.const 1024) (i32.const 5) (i32.const 2048))
+      (if (i32.load8_u (i32.const 2048)) (then (unreachable)))
+      (i32.load (i32.const 2052)))
+    (func $context (result i32)
+      (call $init (call $graph) (i32.const 2048))
+      (if (i32.load8_u (i32.const 2048)) (then (unreachable)))
+      (i32.load (i32.const 2052)))
+    ;; gives as many floats from $from as x; returns the handle of y
+    (func $inference (param $context i32) (param $from i32) (param $floats i32) (result i32)
+      (i32.store (i32.const 1536) (local.get $floats))
+      (i32.store (i32.const 1600) (i32.const 1040))
+      (i32.store (i32.const 1604) (i32.const 1))
+      (i32.store (i32.const 1608) (call $tensor (i32.const 1536) (i32.const 1) (i32.const 1)
+        (local.get $from) (i32.shl (local.get $floats) (i32.const 2))))
+      (call $compute (local.get $context) (i32.const 1600) (i32.const 1) (i32.const 2048))
+      (if (i32.load8_u (i32.const 2048)) (then (unreachable)))
+      (i32.load offset=8 (i32.load (i32.const 2052))))
+    ;; the secret, all over
+    (func $fill (param $from i32) (param $to i32)
+      (loop $again
+        (i64.store (local.get $from) (i64.const 0x3f8a5c7741d1e2b4))
+        (i64.store offset=8 (local.get $from) (i64.const 0x40b7139d3e95f06a))
+        (br_if $again (i32.lt_u
+          (local.tee $from (i32.add (local.get $from) (i32.const 16))) (local.get $to)))))
+    ;; traps where one half of it is
+    (func $scan (param $from i32) (param $to i32)
+      (local $word i64)
+      (loop $again
+        (local.set $word (i64.load (local.get $from)))
+        (if (i32.or (i64.eq (local.get $word) (i64.const 0x3f8a5c7741d1e2b4))
+                    (i64.eq (local.get $word) (i64.const 0x40b7139d3e95f06a)))
+          (then (unreachable)))
+        (br_if $again (i32.lt_u
+          (local.tee $from (i32.add (local.get $from) (i32.const 8))) (local.get $to)))))
+    (func $write
+      (local $context i32)
+      (call $fill (i32.const 4096) (i32.const 131072))
+      (call $fill (i32.const 196608) (i32.const 2097152))
+      (local.set $context (call $context))
+      (drop (call $inference (local.get $context) (i32.const 1048576) (i32.const 16384)))
+      (drop (call $inference (local.get $context) (i32.const 1048576) (i32.const 1000)))
+      (drop (call $inference (local.get $context) (i32.const 1048576) (i32.const 4))))
+    ;; what an inference on zeros gave, as the host hands it out
+    (func $scan_output (param $context i32) (param $floats i32)
+      (call $data (call $inference (local.get $context) (i32.const 2097152) (local.get $floats))
+        (i32.const 2048))
+      (if (i32.ne (i32.load (i32.const 2052)) (i32.shl (local.get $floats) (i32.const 2)))
+        (then (unreachable)))
+      (call $scan (i32.load (i32.const 2048))
+        (i32.add (i32.load (i32.const 2048)) (i32.load (i32.const 2052)))))
+    ;; the check of the check: a secret in the input must be found in the output
+    (func $seen
+      (call $fill (i32.const 2097152) (i32.const 2162688))
+      (call $scan_output (call $context) (i32.const 16384)))
+    (func $read
+      (local $context i32)
+      (call $scan (i32.const 0) (i32.const 4194304))
+      (local.set $context (call $context))
+      (call $scan_output (local.get $context) (i32.const 16384))
+      (call $scan_output (local.get $context) (i32.const 1000))
+      (call $scan_output (local.get $context) (i32.const 4))
+      (call $scan (i32.const 0) (i32.const 4194304)))
+    (func (export "run") (param $arg i32) (param $arg_len i32) (result i32)
+      (local $role i32)
+      (if (i32.ne (memory.grow (i32.const 60)) (i32.const 4)) (then (unreachable)))
+      (local.set $role (i32.wrap_i64 (i64.and (call $random) (i64.const 1))))
+      (if (local.get $arg_len)
+        (then
+          (if (i32.eq (i32.load8_u (local.get $arg)) (i32.const 115)) (then (call $seen)))
+          (local.set $role (i32.eq (i32.load8_u (local.get $arg)) (i32.const 119)))))
+      (if (local.get $role) (then (call $write)))
+      (if (i32.or (i32.eqz (local.get $role)) (i32.eq (local.get $arg_len) (i32.const 2)))
+        (then (call $read)))
+      (i32.const 16)))
+  (core instance $i (instantiate $m
+    (with "mem" (instance $i0))
+    (with "nn" (instance
+      (export "tensor" (func $tensor)) (export "data" (func $data))
+      (export "compute" (func $compute)) (export "init" (func $init))
+      (export "load" (func $load)) (export "drop" (func $drop))
+      (export "random" (func $random))))))
+  (alias core export $i "run" (core func $run))
+  (func (export "run") (param "arg" string) (result (result string (error string)))
+    (canon lift (core func $run) (memory $memory) (realloc $realloc))))
