@@ -57,6 +57,9 @@ struct gb_host_options {
     uint32_t calls_max;       /* at once; default 16 */
     uint32_t threads;         /* inferences at once per model; 0: number of cores, at most 4 */
     bool place_inline;        /* run all models in this process: trusted and fast ones only */
+    const char *compiler_path; /* NULL: $GLOVEBOX_COMPILER, beside the program, install path */
+    const char *cache_dir;    /* compiled code; NULL: $GLOVEBOX_CACHE, $XDG_CACHE_HOME, ~/.cache */
+    bool no_cache;            /* compile each time */
 };
 void gb_host_options_default(struct gb_host_options *ret_options);
 struct gb_host *gb_host_new(const struct gb_host_options *options, struct gb_error **err);
@@ -123,6 +126,12 @@ void gb_guest_free(struct gb_guest *g);
 bool gb_guest_uses_models(const struct gb_guest *g);
 /* True: `run: func(string) -> result<string, string>`; false: a command with argv. */
 bool gb_guest_is_agent(const struct gb_guest *g);
+/* Compiles a program ahead of time, for guests under these grants and limits. Only this user on
+ * this machine can load the file: it is native code, under a key of theirs. */
+bool gb_host_compile_file(struct gb_host *h, const char *path,
+                          const struct gb_grant_options *grants,
+                          const struct gb_limit_options *limits, const char *out_path,
+                          struct gb_error **err);
 /* A component, module or model file described as JSON, as `glovebox inspect --json` prints it. */
 char *gb_host_inspect_json(struct gb_host *h, const char *path,
                            const struct gb_grant_options *grants, struct gb_error **err);

@@ -15,7 +15,6 @@
 #define HELP_BYTES_MAX ((size_t)65536)
 
 static const struct gb_verb later[] = {
-    {.name = "compile", .summary = "compile a program ahead of time"},
     {.name = "serve", .summary = "serve programs over HTTP"},
     {.name = "check", .summary = "check a manifest"},
     {.name = "new", .summary = "start a project"},
@@ -25,7 +24,8 @@ static const struct gb_verb later[] = {
     {.name = "generate", .summary = "let a language model continue a text"},
 };
 
-static const struct gb_verb *const verbs[] = {&gb_verb_run, &gb_verb_models, &gb_verb_inspect,
+static const struct gb_verb *const verbs[] = {&gb_verb_run,    &gb_verb_models,
+                                              &gb_verb_inspect, &gb_verb_compile,
                                               &gb_verb_doctor, &gb_verb_version};
 
 /* ---- help ---- */
@@ -123,6 +123,7 @@ static int unknown_verb(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     (void)signal(SIGPIPE, SIG_IGN); /* EPIPE says it where it matters */
+    (void)signal(SIGXFSZ, SIG_IGN); /* EFBIG, too: a cache that cannot be written is no matter */
     if (argc < 2) {
         (void)help(STDERR_FILENO);
         return gb_code_exit_status(GB_USAGE_ERROR);

@@ -14,7 +14,7 @@ struct gb_run_values {
     uint64_t memory, tables, instances, handles, stack, fuel, deadline_us, output_limit, budget;
     int on_overflow, placement;
     uint64_t repeat, jobs;
-    const char *call, *args, *cache, *compat;
+    const char *call, *args, *compat;
 };
 extern const struct gb_option_table gb_run_table;
 

@@ -72,8 +72,6 @@ static const struct gb_option run_rows[] = {
      .help = "With --repeat: calls in flight at once; default: 1."},
     {.name = "usage", .kind = GB_OPTION_FLAG, .offset = AT(usage),
      .help = "Print what the run used on stderr, in one line."},
-    {.name = "cache", .kind = GB_OPTION_TEXT, .offset = AT(cache), .value = "DIR",
-     .help = "Folder for compiled code; accepted, and not used by this version."},
     {.name = "compat", .kind = GB_OPTION_TEXT, .offset = AT(compat), .value = "wasmedge",
      .help = "Tolerances for stock guests; not built into this version."},
     GB_COMMON_ROWS(struct gb_run_values),

@@ -26,6 +26,7 @@ void gb_setup_host_options(const struct gb_engine_values *engine,
     gb_host_options_default(ret_options);
     ret_options->worker_path = engine->worker;
     ret_options->ort_lib_path = engine->ort_lib;
+    ret_options->cache_dir = engine->cache;
     ret_options->jail_best_effort = engine->jail == JAIL_BEST_EFFORT;
 }
 

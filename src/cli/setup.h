@@ -8,6 +8,7 @@
 struct gb_engine_values {
     const char *worker;
     const char *ort_lib;
+    const char *cache;
     int jail; /* index in gb_jail_choices */
 };
 extern const char *const gb_jail_choices[];
@@ -22,7 +23,10 @@ extern const char *const gb_jail_choices[];
                               "this program, its install path."},                                  \
     {.name = "ort-lib", .kind = GB_OPTION_TEXT, .offset = offsetof(type, engine.ort_lib),          \
      .value = "PATH", .help = "ONNX Runtime's library; default: $GLOVEBOX_ORT_LIB, lib/ beside "   \
-                              "this program, its install path, the system."}
+                              "this program, its install path, the system."},                      \
+    {.name = "cache", .kind = GB_OPTION_TEXT, .offset = offsetof(type, engine.cache),              \
+     .value = "DIR", .help = "Folder of compiled code; default: $GLOVEBOX_CACHE, else glovebox "   \
+                             "in $XDG_CACHE_HOME or ~/.cache."}
 
 struct gb_model_values {
     const char *dir;

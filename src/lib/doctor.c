@@ -89,6 +89,35 @@ static void check_sandbox(struct doctor *d, const struct gb_host_options *o) {
     }
 }
 
+static void check_code(struct doctor *d, const struct gb_host_options *o) {
+    struct gb_sandbox_options options = gb_lib_sandbox_options(o);
+    options.pooling = false; /* nothing will run */
+    struct gb_error *e = NULL;
+    struct gb_native_facts facts = {.cache_text = "unknown"};
+    struct gb_sandbox *s = gb_sandbox_new(&options, &e);
+    if (s && gb_sandbox_native_facts(s, &facts, &e)) {
+        add_check(d, (struct check){.name = "compiler",
+                                    .ok = true,
+                                    .required = true,
+                                    .detail = "compiles in a jailed process"});
+    } else {
+        add_failed(d, "compiler", e, NULL);
+        gb_error_free(e);
+    }
+    char detail[DETAIL_BYTES];
+    snprintf(detail, sizeof detail, "%s: %llu programs in %llu KiB, %llu damaged so far",
+             facts.cache_text, (unsigned long long)facts.entries,
+             (unsigned long long)(facts.bytes / GB_KIB), (unsigned long long)facts.damaged);
+    add_check(d, (struct check){.name = "code-cache",
+                                .ok = facts.cache,
+                                .detail = facts.cache ? detail : facts.cache_text,
+                                .hint = "Without it each run compiles its program; --cache DIR "
+                                        "names another folder."});
+    if (s) {
+        gb_sandbox_free(s);
+    }
+}
+
 static void add_probes(struct doctor *d, const struct gb_probe *probes, size_t len) {
     for (size_t i = 0; i < len; i++) {
         char name[64];
@@ -257,6 +286,7 @@ char *gb_host_doctor_json(const struct gb_host_options *options, bool *ret_ok,
     check_limits(&d);
     check_kernel(&d);
     check_sandbox(&d, &o);
+    check_code(&d, &o);
     check_worker(&d, &o);
     gb_json_add_bool(&d.j, root, "ok", d.ok);
     gb_json_add(&d.j, root, "checks", d.checks);

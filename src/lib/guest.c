@@ -172,19 +172,27 @@ static bool limits_of(const struct gb_host *h, const struct gb_limit_options *op
 
 /* ---- guests ---- */
 
+static bool read_program(const char *path, uint64_t bytes_max, uint8_t **ret_bytes,
+                         size_t *ret_len, struct gb_error **err) {
+    struct gb_error *why = NULL;
+    if (gb_file_read(path, (size_t)bytes_max, GB_PROGRAM_TOO_LARGE, ret_bytes, ret_len, &why)) {
+        return true;
+    }
+    if (why->code != GB_NOT_FOUND) {
+        return gb_error_move(err, why);
+    }
+    gb_error_free(why);
+    gb_fail(err, GB_NOT_FOUND, "the file \"%s\" does not exist", path);
+    return gb_hint(err, "Check the path; it is taken from the current folder.");
+}
+
 static bool guest_load(struct gb_guest *g, const char *path, const char *function,
                        struct gb_error **err) {
     uint8_t *bytes;
     size_t len;
-    struct gb_error *why = NULL;
-    if (!gb_file_read(path, (size_t)g->limits.program_bytes, GB_PROGRAM_TOO_LARGE, &bytes, &len,
-                      &why)) {
-        if (why->code != GB_NOT_FOUND) {
-            return gb_error_move(err, why);
-        }
-        gb_error_free(why);
-        gb_fail(err, GB_NOT_FOUND, "the file \"%s\" does not exist", path);
-        return gb_hint(err, "Check the path; it is taken from the current folder.");
+    uint64_t bytes_max = gb_program_file_bytes_max(path, &g->limits);
+    if (!read_program(path, bytes_max, &bytes, &len, err)) {
+        return false;
     }
     g->program = gb_program_load_call(g->host->sandbox, path, gb_span_make(bytes, len), &g->limits,
                                       &g->grants.grants, function, err);
@@ -231,4 +239,21 @@ bool gb_guest_uses_models(const struct gb_guest *g) {
 
 bool gb_guest_is_agent(const struct gb_guest *g) {
     return gb_program_entry(g->program) == GB_ENTRY_AGENT;
+}
+
+bool gb_host_compile_file(struct gb_host *h, const char *path,
+                          const struct gb_grant_options *grants,
+                          const struct gb_limit_options *limits, const char *out_path,
+                          struct gb_error **err) {
+    struct gb_limits l;
+    struct gb_lib_grants g = {0};
+    uint8_t *bytes = NULL;
+    size_t len;
+    bool ok = limits_of(h, limits, &l, err) && gb_lib_grants_copy(grants, NULL, &g, err) &&
+              read_program(path, l.program_bytes, &bytes, &len, err) &&
+              gb_program_compile_to(h->sandbox, path, gb_span_make(bytes, len), &l, &g.grants,
+                                    out_path, err);
+    gb_free(bytes);
+    gb_lib_grants_fini(&g);
+    return ok;
 }

@@ -73,6 +73,10 @@ struct gb_sandbox_options gb_lib_sandbox_options(const struct gb_host_options *o
     sandbox.stack_bytes = options->stack_bytes;
     sandbox.memory_bytes_max = options->memory_bytes_max;
     sandbox.calls_max = options->calls_max;
+    sandbox.jail_best_effort = options->jail_best_effort;
+    sandbox.compiler_path = options->compiler_path;
+    sandbox.cache = !options->no_cache;
+    sandbox.cache_dir = options->cache_dir;
     return sandbox;
 }
 

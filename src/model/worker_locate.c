@@ -16,12 +16,11 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/locate.h"
 #include "base/num.h"
+#include "base/place.h"
 #include "model/worker_internal.h"
 
-#ifndef GB_INSTALL_LIBEXECDIR
-#define GB_INSTALL_LIBEXECDIR "/usr/local/libexec/glovebox"
-#endif
 #ifndef GB_INSTALL_LIBDIR
 #define GB_INSTALL_LIBDIR "/usr/local/lib/glovebox"
 #endif
@@ -69,40 +68,14 @@ static char *named_path(const char *path, struct gb_error **err) {
 }
 
 static char *locate_worker(const struct gb_registry_options *options, struct gb_error **err) {
-    static const char *const places[] = {"", "../libexec/glovebox/"};
-    const char *named = options->worker_path ? options->worker_path
-                                             : environment("GLOVEBOX_WORKER");
-    struct gb_buf looked;
-    gb_buf_init(&looked, 4 * PATH_TEXT_MAX);
-    char *found = NULL;
-    if (named) {
-        if (is_file(named, X_OK)) {
-            found = named_path(named, err);
-            gb_buf_fini(&looked);
-            return found;
-        }
-        (void)gb_buf_append_format(&looked, NULL, "\"%s\"", named);
-    } else {
-        char directory[PATH_MAX];
-        char path[PATH_MAX];
-        own_directory(directory);
-        bool ok = false;
-        for (size_t i = 0; i < GB_COUNT(places) && !ok; i++) {
-            ok = try_place(directory, places[i], WORKER_NAME, X_OK, path, &looked);
-        }
-        ok = ok || try_place(GB_INSTALL_LIBEXECDIR, "", WORKER_NAME, X_OK, path, &looked);
-        if (ok) {
-            found = gb_strdup(path, err);
-            gb_buf_fini(&looked);
-            return found;
-        }
-    }
-    gb_fail(err, GB_BACKEND_MISSING,
-            "the worker program \"" WORKER_NAME "\" was not found (looked in %s)",
-            looked.len > 0 ? gb_buf_text(&looked) : "no place");
-    gb_hint(err, "Set GLOVEBOX_WORKER or --worker PATH to the " WORKER_NAME " program.");
-    gb_buf_fini(&looked);
-    return NULL;
+    return gb_locate_program(
+        &(struct gb_locate){
+            .program = WORKER_NAME,
+            .role = "worker",
+            .named = options->worker_path,
+            .variable = "GLOVEBOX_WORKER",
+            .hint = "Set GLOVEBOX_WORKER or --worker PATH to the " WORKER_NAME " program."},
+        err);
 }
 
 bool gb_worker_locate(const struct gb_registry_options *options, char *ret_path, size_t cap,
@@ -135,6 +108,11 @@ char *gb_worker_locate_ort(const struct gb_registry_options *options, struct gb_
     bool ok = false;
     for (size_t i = 0; i < GB_COUNT(places) && !ok; i++) {
         ok = try_place(directory, places[i], ORT_NAME, R_OK, path, &looked);
+    }
+    static const char *const beside_library[] = {"glovebox/", ""};
+    bool is_library = !ok && gb_library_directory(directory);
+    for (size_t i = 0; i < GB_COUNT(beside_library) && is_library && !ok; i++) {
+        ok = try_place(directory, beside_library[i], ORT_NAME, R_OK, path, &looked);
     }
     ok = ok || try_place(GB_INSTALL_LIBDIR, "", ORT_NAME, R_OK, path, &looked);
     gb_buf_fini(&looked);

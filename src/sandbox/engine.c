@@ -24,6 +24,9 @@ struct gb_sandbox_options gb_sandbox_options_default(void) {
         .memory_bytes_max = 64 * GB_MIB,
         .calls_max = 16,
         .pooling = true,
+        .compile_cpu_s = 30,
+        .compile_memory_bytes = 2 * GB_GIB,
+        .cache_bytes_max = GB_GIB,
     };
 }
 
@@ -51,6 +54,26 @@ static void block_signals(sigset_t *ret_old) {
     pthread_sigmask(SIG_BLOCK, &all, ret_old);
 }
 
+static bool own_text(const char **text, struct gb_error **err) {
+    const char *given = *text;
+    *text = given ? gb_strdup(given, err) : NULL;
+    return !given || *text;
+}
+
+/* The caller's may be gone by the time they are needed. */
+static bool own_texts(struct gb_sandbox_options *o, struct gb_error **err) {
+    bool compiler = own_text(&o->compiler_path, err);
+    bool dir = own_text(&o->cache_dir, err);
+    bool key = own_text(&o->key_path, err);
+    return compiler && dir && key;
+}
+
+static void free_texts(struct gb_sandbox_options *o) {
+    gb_free((char *)(uintptr_t)o->compiler_path);
+    gb_free((char *)(uintptr_t)o->cache_dir);
+    gb_free((char *)(uintptr_t)o->key_path);
+}
+
 struct gb_sandbox *gb_sandbox_new(const struct gb_sandbox_options *options, struct gb_error **err) {
     if (gbw_abi() != GBW_ABI) {
         gb_fail(err, GB_INTERNAL, "the bridge has interface %u, this program needs %u", gbw_abi(),
@@ -65,6 +88,11 @@ struct gb_sandbox *gb_sandbox_new(const struct gb_sandbox_options *options, stru
         return NULL;
     }
     s->options = *options;
+    if (!own_texts(&s->options, err)) {
+        free_texts(&s->options);
+        gb_free(s);
+        return NULL;
+    }
     pthread_mutex_init(&s->lock, NULL);
     if (!options->pooling) {
         snprintf(s->pooling_reason, sizeof s->pooling_reason, "switched off");
@@ -97,6 +125,10 @@ void gb_sandbox_free(struct gb_sandbox *s) {
     if (s->runtime) {
         gbw_runtime_free(s->runtime);
     }
+    if (s->cache_open) {
+        gb_cache_close(&s->cache);
+    }
+    free_texts(&s->options);
     pthread_mutex_destroy(&s->lock);
     gb_free(s);
 }
@@ -127,6 +159,13 @@ static struct gbw_engine_config engine_config(const struct gb_sandbox *s, uint32
         .pool_table_elements_max = GB_POOL_TABLE_ELEMENTS_MAX,
         .pool_keep_resident_bytes = 256 * GB_KIB,
     };
+}
+
+void gb_sandbox_engine_config(struct gb_sandbox *s, uint32_t kind,
+                              struct gbw_engine_config *ret_config) {
+    pthread_mutex_lock(&s->lock);
+    *ret_config = engine_config(s, kind, s->options.pooling && !s->pooling_lost);
+    pthread_mutex_unlock(&s->lock);
 }
 
 static struct gbw_engine *engine_make(struct gb_sandbox *s, uint32_t kind, struct gb_error **err) {

@@ -40,21 +40,25 @@ static enum gb_code code_of(uint32_t kind) {
     return GB_INTERNAL;
 }
 
-bool gb_failure_error(struct gbw_failure *f, const char *what, struct gb_error **err) {
+void gb_failure_say(uint32_t kind, struct gb_span message, const char *what,
+                    struct gb_error **err) {
     char line[GB_QUOTE_CAP];
-    enum gb_code code = code_of(f->kind);
-    gb_fail(err, code, "%s: %s", what, gb_text_quote(gb_of_bridge_string(&f->message), line));
-    if (f->kind == GBW_ADDRESS_SPACE) {
+    gb_fail(err, code_of(kind), "%s: %s", what, gb_text_quote(message, line));
+    if (kind == GBW_ADDRESS_SPACE) {
         gb_hint(err, "The address space is short: raise the limit (ulimit -v), or lower --memory.");
-    } else if (f->kind == GBW_POOL_FULL) {
+    } else if (kind == GBW_POOL_FULL) {
         gb_hint(err, "Too many calls run at once: try again when one has ended.");
-    } else if (f->kind == GBW_LIMIT_MEMORY) {
+    } else if (kind == GBW_LIMIT_MEMORY) {
         gb_hint(err, "Raise the limit with --memory.");
-    } else if (f->kind == GBW_LIMIT_TABLE) {
+    } else if (kind == GBW_LIMIT_TABLE) {
         gb_hint(err, "Raise the limit with --tables.");
-    } else if (f->kind == GBW_LIMIT_INSTANCES) {
+    } else if (kind == GBW_LIMIT_INSTANCES) {
         gb_hint(err, "Raise the limit with --instances.");
     }
+}
+
+bool gb_failure_error(struct gbw_failure *f, const char *what, struct gb_error **err) {
+    gb_failure_say(f->kind, gb_of_bridge_string(&f->message), what, err);
     if (f->backtrace.ptr && f->backtrace.len > 0) {
         gb_detail(err, "%.2000s", f->backtrace.ptr);
     }

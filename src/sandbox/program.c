@@ -7,35 +7,8 @@
 
 #include "sandbox/sandbox_internal.h"
 
-struct gbw_program *gb_program_compile(struct gb_sandbox *s, const char *name, struct gb_span bytes,
-                                       uint32_t engine_kind, uint64_t bytes_max,
-                                       struct gb_error **err) {
-    char is[GB_AMOUNT_CAP];
-    char limit[GB_AMOUNT_CAP];
-    if (bytes.len > bytes_max) {
-        gb_fail(err, GB_PROGRAM_TOO_LARGE, "\"%s\" has %s; the limit is %s", name,
-                gb_text_bytes(bytes.len, is), gb_text_bytes(bytes_max, limit));
-        return NULL;
-    }
-    struct gbw_engine *e = gb_sandbox_engine(s, engine_kind, err);
-    if (!e) {
-        return NULL;
-    }
-    struct gbw_failure f = {0};
-    struct gbw_program *p = gbw_program_new(e, gb_to_bridge(bytes), &f);
-    if (!p) {
-        char what[GB_QUOTE_CAP];
-        char line[GB_QUOTE_CAP + 64];
-        snprintf(line, sizeof line, "could not compile \"%.300s\"",
-                 gb_text_quote(gb_span_of(name), what));
-        uint32_t kind = f.kind;
-        gb_failure_error(&f, line, err);
-        if (kind == GBW_INVALID_MODULE || kind == GBW_INVALID_COMPONENT ||
-            kind == GBW_INVALID_TEXT) {
-            gb_hint(err, "Give a WebAssembly component or a WASI command module, binary or text.");
-        }
-    }
-    return p;
+uint32_t gb_engine_kind(const struct gb_limits *limits, const struct gb_grants *grants) {
+    return (limits->fuel ? GB_ENGINE_FUEL : 0u) | (grants->memory64 ? GB_ENGINE_MEMORY64 : 0u);
 }
 
 static enum gbw_entry bridge_entry(enum gb_entry entry) {
@@ -125,8 +98,7 @@ struct gb_program *gb_program_load_call(struct gb_sandbox *s, const char *name,
     }
     atomic_init(&p->refs, 1);
     p->sandbox = s;
-    p->engine_kind =
-        (limits->fuel ? GB_ENGINE_FUEL : 0u) | (grants->memory64 ? GB_ENGINE_MEMORY64 : 0u);
+    p->engine_kind = gb_engine_kind(limits, grants);
     p->name = gb_strdup(name, err);
     if (p->name) {
         p->code = gb_program_compile(s, name, bytes, p->engine_kind, limits->program_bytes, err);

@@ -29,6 +29,14 @@ struct gb_sandbox_options {
     uint64_t memory_bytes_max;   /* the pool's slot size: no call may have a larger memory */
     uint32_t calls_max;          /* at once; sizes the pool */
     bool pooling;                /* off by itself where address space is short */
+    bool jail_best_effort;       /* compile where the kernel lacks a wall, too */
+    const char *compiler_path;   /* NULL: $GLOVEBOX_COMPILER, beside the program, install path */
+    uint32_t compile_cpu_s;      /* 30; and 5 for each MiB of program after the first */
+    uint64_t compile_memory_bytes; /* 2 GiB; and 64 for each byte of program, and its code */
+    bool cache;                  /* keep compiled code; off */
+    const char *cache_dir;       /* NULL: $GLOVEBOX_CACHE, $XDG_CACHE_HOME, ~/.cache */
+    const char *key_path;        /* NULL: $XDG_STATE_HOME, ~/.local/state */
+    uint64_t cache_bytes_max;    /* 1 GiB */
 };
 struct gb_sandbox_options gb_sandbox_options_default(void);
 struct gb_sandbox *gb_sandbox_new(const struct gb_sandbox_options *options, struct gb_error **err);
@@ -40,6 +48,16 @@ struct gb_sandbox_facts {
     char pooling_reason[160];
 };
 bool gb_sandbox_facts(struct gb_sandbox *s, struct gb_sandbox_facts *ret, struct gb_error **err);
+
+struct gb_native_facts {
+    bool cache;             /* there is one; else cache_text says why not */
+    char cache_text[512];   /* its folder */
+    uint64_t entries, bytes;
+    uint64_t damaged;       /* entries ever found damaged and compiled again */
+};
+/* For doctor: the cache, and whether an empty module can be compiled (else *err; *ret is set). */
+bool gb_sandbox_native_facts(struct gb_sandbox *s, struct gb_native_facts *ret,
+                             struct gb_error **err);
 
 enum gb_overflow { GB_OVERFLOW_FAIL, GB_OVERFLOW_DROP };
 struct gb_limits {
@@ -82,7 +100,8 @@ enum gb_entry { GB_ENTRY_AGENT, GB_ENTRY_COMMAND, GB_ENTRY_START, GB_ENTRY_CALL 
 
 /* Compiles, diagnoses missing imports and grants, links. name is for messages. The engine follows
  * from limits->fuel. Errors: wasm-invalid, component-invalid, import-missing, grant-missing,
- * unsupported, program-too-large, instance-limit, memory-limit. */
+ * unsupported, program-too-large, instance-limit, memory-limit, compile-limit, artifact-untrusted,
+ * backend-missing (no compiler). */
 struct gb_program *gb_program_load(struct gb_sandbox *s, const char *name, struct gb_span bytes,
                                    const struct gb_limits *limits, const struct gb_grants *grants,
                                    struct gb_error **err);
@@ -95,6 +114,12 @@ struct gb_program *gb_program_load_call(struct gb_sandbox *s, const char *name,
 /* Of a program loaded so; NULL otherwise. Lives as long as the program. */
 const struct gb_signature *gb_program_signature(const struct gb_program *p);
 const char *gb_program_call_type(const struct gb_program *p); /* "func(name: string) -> string" */
+/* How large a program's file may be: one of compiled code is larger than its program. */
+uint64_t gb_program_file_bytes_max(const char *path, const struct gb_limits *limits);
+/* Compiles and writes a file that gb_program_load accepts from us, and only from us. */
+bool gb_program_compile_to(struct gb_sandbox *s, const char *name, struct gb_span bytes,
+                           const struct gb_limits *limits, const struct gb_grants *grants,
+                           const char *out_path, struct gb_error **err);
 struct gb_program *gb_program_ref(struct gb_program *p);
 void gb_program_unref(struct gb_program *p);
 enum gb_entry gb_program_entry(const struct gb_program *p);

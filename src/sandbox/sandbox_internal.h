@@ -16,6 +16,7 @@
 #include "base/num.h"
 #include "gb_wasm.h"
 #include "nn/nn.h"
+#include "sandbox/cache.h"
 #include "sandbox/sandbox.h"
 
 static inline struct gbw_span gb_to_bridge(struct gb_span s) {
@@ -71,17 +72,25 @@ struct gb_sandbox {
     bool pooling_lost;    /* tried and refused */
     char pooling_reason[160];
     struct gb_ticker ticker;
+    struct gb_cache cache; /* use gb_sandbox_cache */
+    bool cache_open;
 };
 #define GB_POOL_TABLE_ELEMENTS_MAX 100000u
 #define GB_MEMORIES_PER_CALL_MAX 8u
 #define GB_TABLES_PER_CALL_MAX 64u
 /* kind: GB_ENGINE_* or-ed. Borrowed; lives as long as the sandbox. */
 struct gbw_engine *gb_sandbox_engine(struct gb_sandbox *s, uint32_t kind, struct gb_error **err);
+/* The settings that engine has, once it was made. */
+void gb_sandbox_engine_config(struct gb_sandbox *s, uint32_t kind,
+                              struct gbw_engine_config *ret_config);
 
 /* ---- failure.c ---- */
 
 /* A failure of the bridge as our error, for what is not a call's outcome. Frees f's strings. */
 bool gb_failure_error(struct gbw_failure *f, const char *what, struct gb_error **err);
+/* The same from a kind (enum gbw_failure_kind) and foreign text. */
+void gb_failure_say(uint32_t kind, struct gb_span message, const char *what,
+                    struct gb_error **err);
 
 /* ---- imports.c ---- */
 
@@ -160,7 +169,15 @@ struct gb_program {
     struct gbw_linked *linked;
     struct gb_export_pick pick; /* GB_ENTRY_CALL */
 };
-/* Size check and compilation, shared with inspect. */
+uint32_t gb_engine_kind(const struct gb_limits *limits, const struct gb_grants *grants);
+
+/* ---- compile.c ---- */
+
+struct gb_cache *gb_sandbox_cache(struct gb_sandbox *s);
+/* The compiler's path (gb_free). */
+char *gb_sandbox_compiler(struct gb_sandbox *s, struct gb_error **err);
+/* From the cache, or compiled in a child, or from a file of compiled code that our key vouches for.
+ * Shared with inspect. */
 struct gbw_program *gb_program_compile(struct gb_sandbox *s, const char *name, struct gb_span bytes,
                                        uint32_t engine_kind, uint64_t bytes_max,
                                        struct gb_error **err);

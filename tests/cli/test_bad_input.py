@@ -35,7 +35,9 @@ def refused(out, *codes):
     b"hello\n", b"\xff\xfe\0\0", b"(module) trailing", b"\0" * 4096, b"(" * 100_000,
 ], ids=lambda c: repr(c[:16]))
 def test_what_is_no_program(tmp_path, content):
-    refused(run_bytes(tmp_path, content), "wasm-invalid", "component-invalid")
+    native = content.startswith(b"\x7fELF")
+    refused(run_bytes(tmp_path, content),
+            *(["artifact-untrusted"] if native else ["wasm-invalid", "component-invalid"]))
 
 
 def test_random_bytes_after_the_magic(tmp_path):

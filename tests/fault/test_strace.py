@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """System calls of a whole run with a model, host and worker: no socket of the internet, no file
-written outside the build and cache folders, nothing in the home folder."""
+written outside the build and cache folders and that of the cache's key, nothing in the home
+folder."""
+import os
 import re
 import shutil
 
@@ -9,13 +11,19 @@ import pytest
 import gb
 
 WRITES = re.compile(r"\b(?:O_WRONLY|O_RDWR|O_CREAT|O_TRUNC|O_APPEND)\b")
+# A descriptor is shown with its path; a name after it is below that.
 OPEN = re.compile(
-    r'\b(?:open|openat|openat2|creat)\((?:AT_FDCWD|\d+)?(?:, )?"([^"]*)"(.*)= (-?\d+)')
+    r'\b(?:open|openat|openat2|creat)\((?:(?:AT_FDCWD|\d+)(?:<([^>]*)>)?, )?"([^"]*)"(.*)= (-?\d+)')
 CHANGES = re.compile(
     r'\b(mkdir|mkdirat|rename|renameat|renameat2|unlink|unlinkat|symlink|symlinkat|link|linkat|'
     r'chmod|fchmodat|truncate|mknod|mknodat)\((.*)\) = 0')
 # Names of threads; the worker offers itself when memory runs out.
 HARMLESS = re.compile(r"/dev/(?:null|full)|/proc/self/(?:task/\d+/comm|oom_score_adj)")
+
+
+def allowed(folder):
+    """Where a run may write: what was built, the cache of compiled code, and its key's folder."""
+    return (str(folder / "cache"), str(folder / "state"), str(gb.ROOT / "build"))
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +35,12 @@ def trace(tmp_path_factory):
     home.mkdir()
     log = folder / "trace"
     env = gb.environment(HOME=home, XDG_CACHE_HOME=folder / "cache", GLOVEBOX_CACHE=None,
+                         XDG_STATE_HOME=folder / "state",
                          TMPDIR=folder / "tmpdir")
     (folder / "tmpdir").mkdir()
     label, *pixels = (gb.MODELS / "digits_heldout.csv").read_text().splitlines()[0].split(",")
     out = gb.command(
-        ["strace", "-f", "-qq", "-s", "256", "-o", log, "-e", "trace=%file,%network",
+        ["strace", "-f", "-y", "-qq", "-s", "256", "-o", log, "-e", "trace=%file,%network",
          gb.BINARY, "run", "--json", *gb.model("digits"), "--repeat", "5", "--jobs", "2",
          gb.GUESTS / "agent.wasm", " ".join(pixels)], env=env, timeout=180)
     if "ptrace" in out.stderr and "not permitted" in out.stderr:
@@ -56,20 +65,19 @@ def test_no_internet_socket(trace):
 
 def test_no_file_is_written_elsewhere(trace):
     folder, lines = trace
-    allowed = (str(folder / "cache"), str(gb.ROOT / "build"))
     opened = [m for m in map(OPEN.search, lines) if m]
     assert len(opened) > 20, "the pattern no longer fits what strace prints"
     bad = [m.group(0) for m in opened
-           if int(m.group(3)) >= 0 and WRITES.search(m.group(2))
-           and not HARMLESS.fullmatch(m.group(1)) and not m.group(1).startswith(allowed)]
+           if int(m.group(4)) >= 0 and WRITES.search(m.group(3))
+           and not HARMLESS.fullmatch(m.group(2))
+           and not os.path.join(m.group(1) or "", m.group(2)).startswith(allowed(folder))]
     assert bad == []
 
 
 def test_nothing_else_in_the_file_system_changes(trace):
     folder, lines = trace
-    allowed = (str(folder / "cache"), str(gb.ROOT / "build"))
     bad = [line for line in lines if CHANGES.search(line)
-           and not any(f'"{path}' in line for path in allowed)]
+           and not any(mark + path in line for mark in '"<' for path in allowed(folder))]
     assert bad == []
 
 
@@ -80,7 +88,8 @@ def test_the_engine_phones_nobody(trace):
     assert [line for line in lines if "Microsoft" in line or "resolv.conf" in line] == []
 
 
-def test_only_the_worker_is_executed(trace):
+def test_only_the_compiler_and_the_worker_are_executed(trace):
     ran = [line for line in trace[1] if re.search(r"\bexecve(at)?\(", line) and "= -1" not in line]
     assert len([line for line in ran if "glovebox-worker" in line]) == 1, ran
-    assert len(ran) == 2, ran
+    assert len([line for line in ran if "glovebox-compiler" in line]) == 1, ran
+    assert len(ran) == 3, ran
