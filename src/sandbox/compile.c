@@ -59,7 +59,8 @@ static bool engine_digest(const struct gbw_engine *e, uint32_t kind,
 }
 
 static struct gbw_program *load(struct gbw_engine *e, const char *name,
-                                const struct gb_native *code, uint32_t *ret_kind, struct gb_error **err) {
+                                const struct gb_native *code, uint32_t *ret_kind,
+                                struct gb_error **err) {
     struct gbw_failure f = {0};
     struct gbw_program *p = gbw_program_from_code(e, code->fd, code->is_component, &f);
     if (!p) {
