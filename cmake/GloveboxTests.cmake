@@ -98,7 +98,11 @@ if(whole)
         set(name "fault_sweep_${scenario}_${fault}")
         add_test(NAME "${name}" COMMAND fault_sweep ${words}
             WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
-        set_tests_properties("${name}" PROPERTIES TIMEOUT 3600 SKIP_RETURN_CODE 77 ENVIRONMENT
-            "GLOVEBOX_ORT_LIB=${GLOVEBOX_DEPS_DIR}/ort/lib/libonnxruntime.so.1;ORT_DISABLE_TELEMETRY=1;UBSAN_OPTIONS=print_stacktrace=1;GLOVEBOX_WORKER=$<TARGET_FILE:glovebox-worker>;GLOVEBOX_WORKER_TEST=$<TARGET_FILE:glovebox-worker-test>")
+        set(environment "GLOVEBOX_ORT_LIB=${GLOVEBOX_DEPS_DIR}/ort/lib/libonnxruntime.so.1"
+            "ORT_DISABLE_TELEMETRY=1" "UBSAN_OPTIONS=print_stacktrace=1"
+            "GLOVEBOX_WORKER=$<TARGET_FILE:glovebox-worker>"
+            "GLOVEBOX_WORKER_TEST=$<TARGET_FILE:glovebox-worker-test>")
+        set_tests_properties("${name}" PROPERTIES TIMEOUT 3600 SKIP_RETURN_CODE 77
+            ENVIRONMENT "${environment}")
     endforeach()
 endif()

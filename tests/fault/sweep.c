@@ -6,7 +6,7 @@
  *
  *   sweep SCENARIO FAULT [EVERY]
  *     SCENARIO  echo | digits (with a worker and a model)
- *     FAULT     alloc | alloc+ | sys | sys+ | worker-alloc | worker-alloc+ | worker-sys | worker-sys+
+ *     FAULT     alloc | alloc+ | sys | sys+, and each with worker- before it
  *     EVERY     only each EVERY-th number; GLOVEBOX_TEST_LONG=1: all of them
  *
  * After each run: the answer is right or there is an error with a code and a message; no block, no
@@ -209,7 +209,8 @@ static void check_left(const struct left *before) {
     char text[128];
     struct left l = look();
     for (int ms = 0; ms < SETTLE_MS && (l.blocks != before->blocks || l.fds != before->fds); ms++) {
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL); /* threads that end by themselves */
+        /* Threads end by themselves. */
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
         l = look();
     }
     if (l.blocks != before->blocks || l.fds != before->fds) {

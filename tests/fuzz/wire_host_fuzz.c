@@ -87,8 +87,8 @@ static void make(struct fuzz *f) {
     int slab_fd = -1;
     f->hub = gb_worker_hub_new(&options, &err);
     f->w = f->hub ? gb_worker_new(f->hub, &spec, &err) : NULL;
-    require(f->w && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0,
-            "a worker can be made");
+    const int type = SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK;
+    require(f->w && socketpair(AF_UNIX, type, 0, pair) == 0, "a worker can be made");
     struct gb_process *p = &f->w->process;
     p->slab = gb_slab_new(SLAB_BYTES, &slab_fd, &err);
     require(p->slab != NULL, "a slab can be made");
@@ -343,7 +343,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
     make(&f);
     for (unsigned i = 0; i < ORDERS_MAX && in.len > 0; i++) {
         run_order(&f, &in);
-        require(!f.w->process.slab || gb_slab_valid(f.w->process.slab), "the slab's lists are whole");
+        struct gb_slab *slab = f.w->process.slab;
+        require(!slab || gb_slab_valid(slab), "the slab's lists are whole");
         require(f.w->flights_len <= GB_WORKER_FLIGHTS_MAX, "no more flights than there may be");
     }
     end(&f);
