@@ -10,7 +10,6 @@
 
 bool gb_digest_sha256(struct gb_span bytes, char ret_text[GB_DIGEST_TEXT_BYTES],
                       struct gb_error **err) {
-    static const char hex[] = "0123456789abcdef";
     unsigned char sum[EVP_MAX_MD_SIZE];
     unsigned len = 0;
     if (EVP_Digest(bytes.ptr, bytes.len, sum, &len, EVP_sha256(), NULL) != 1 ||
