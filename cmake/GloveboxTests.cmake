@@ -88,7 +88,7 @@ if(whole)
     target_compile_definitions(fault_sweep PRIVATE GB_TEST_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
     target_link_libraries(fault_sweep PRIVATE gb_host_flags glovebox_static)
     gb_link_hardened(fault_sweep)
-    add_dependencies(fault_sweep glovebox-worker glovebox-worker-test)
+    add_dependencies(fault_sweep glovebox-worker glovebox-worker-test glovebox-compiler)
     foreach(point "echo alloc 9" "echo alloc+ 9" "echo sys 1" "echo sys+ 3" "digits alloc 29"
             "digits alloc+ 29" "digits sys 4" "digits sys+ 5" "digits worker-alloc 3"
             "digits worker-alloc+ 3" "digits worker-sys 4" "digits worker-sys+ 5")
@@ -101,7 +101,9 @@ if(whole)
         set(environment "GLOVEBOX_ORT_LIB=${GLOVEBOX_DEPS_DIR}/ort/lib/libonnxruntime.so.1"
             "ORT_DISABLE_TELEMETRY=1" "UBSAN_OPTIONS=print_stacktrace=1"
             "GLOVEBOX_WORKER=$<TARGET_FILE:glovebox-worker>"
-            "GLOVEBOX_WORKER_TEST=$<TARGET_FILE:glovebox-worker-test>")
+            "GLOVEBOX_WORKER_TEST=$<TARGET_FILE:glovebox-worker-test>"
+            "GLOVEBOX_COMPILER=$<TARGET_FILE:glovebox-compiler>"
+            "GLOVEBOX_CACHE=${CMAKE_BINARY_DIR}/fault_sweep_cache")
         set_tests_properties("${name}" PROPERTIES TIMEOUT 3600 SKIP_RETURN_CODE 77
             ENVIRONMENT "${environment}")
     endforeach()

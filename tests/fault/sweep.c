@@ -281,7 +281,7 @@ static bool run_faulty(const char *fault, bool in_worker, uint64_t n, struct out
 
 static void sweep(const char *fault, bool in_worker, uint64_t every) {
     struct left before = look();
-    char path[sizeof wrapper] = "/tmp/glovebox-sweep-XXXXXX";
+    char path[sizeof wrapper] = P_tmpdir "/glovebox-sweep-XXXXXX";
     if (in_worker) {
         int fd = mkstemp(path);
         close(fd);
