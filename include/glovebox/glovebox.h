@@ -151,6 +151,7 @@ struct gb_usage_report {
     uint64_t stdout_bytes, stderr_bytes, stdout_dropped_bytes, stderr_dropped_bytes;
     uint64_t inference_calls, inference_us, queue_us, instantiate_us;
     bool fuel_measured;
+    uint64_t crossing_us; /* of inferences, what is neither queue nor engine */
 };
 struct gb_result; /* of one call */
 const struct gb_error *gb_result_error(const struct gb_result *r); /* NULL: ok; borrowed */

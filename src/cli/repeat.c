@@ -47,6 +47,7 @@ static void add_usage(struct gb_usage_report *sum, const struct gb_usage_report 
     sum->inference_calls += u->inference_calls;
     sum->inference_us += u->inference_us;
     sum->queue_us += u->queue_us;
+    sum->crossing_us += u->crossing_us;
     sum->instantiate_us += u->instantiate_us;
 }
 

@@ -99,6 +99,8 @@ void gb_result_print_usage(const struct gb_usage_report *u) {
     gb_append_duration(&out, u->inference_us);
     (void)gb_buf_append_text(&out, ", queue ", NULL);
     gb_append_duration(&out, u->queue_us);
+    (void)gb_buf_append_text(&out, ", crossing ", NULL);
+    gb_append_duration(&out, u->crossing_us);
     (void)gb_buf_append_text(&out, ", memory peak ", NULL);
     gb_append_bytes(&out, u->memory_peak_bytes);
     (void)gb_buf_append_text(&out, ", ledger peak ", NULL);

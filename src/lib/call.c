@@ -167,6 +167,7 @@ void gb_result_usage(const struct gb_result *r, struct gb_usage_report *ret_usag
                                           .inference_calls = u->inference_calls,
                                           .inference_us = u->inference_us,
                                           .queue_us = u->queue_us,
+                                          .crossing_us = u->crossing_us,
                                           .instantiate_us = u->instantiate_us,
                                           .fuel_measured = u->fuel_measured};
 }

@@ -64,6 +64,7 @@ struct gb_registry_options gb_lib_registry_options(const struct gb_host_options 
     registry.jail = options->jail_best_effort ? GB_JAIL_BEST_EFFORT : GB_JAIL_STRICT;
     registry.threads = options->threads > 0 ? options->threads : default_threads();
     registry.host_account = host_account;
+    registry.cache_dir = options->cache_dir;
     registry.placement = options->place_inline ? GB_PLACEMENT_INLINE : GB_PLACEMENT_WORKER;
     return registry;
 }

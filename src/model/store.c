@@ -170,7 +170,7 @@ static int find_stored(struct pump *p, int folder, const char *digest, uint64_t 
     return fd;
 }
 
-/* Writes the copy under a name of its own, then gives it its name. Returns it opened for reading. */
+/* Writes the copy under a name of its own, then gives it its name. Returns it opened to read. */
 static int store_copy(struct pump *p, int folder, int source, const char *digest, uint64_t bytes,
                       struct gb_error **err) {
     char name[NEW_NAME_BYTES];

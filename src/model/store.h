@@ -5,8 +5,8 @@
  *
  * A file gets there by copy, digest, fsync, mode 0400 and rename, so a name is either absent or
  * whole. What lies there already is read and hashed again each time it is asked for: times and
- * numbers of an inode can be set back by whoever may write it, bytes cannot. The descriptor that was
- * hashed is the one that is used.
+ * numbers of an inode can be set back by whoever may write it, bytes cannot. The descriptor that
+ * was hashed is the one that is used.
  * Threads: any; processes too. Ownership: the caller closes the descriptor. Nothing is ever removed
  * but what is damaged or was refused. Errors: GB_IO, GB_PERMISSION_DENIED, GB_NOT_FOUND.
  */

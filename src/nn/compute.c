@@ -103,6 +103,7 @@ enum gb_nn_status gb_nn_compute_start(struct gb_nn *nn, uint32_t context, bool w
                                       const struct gb_nn_named *inputs, size_t inputs_len,
                                       uint32_t *ret_job, uint32_t *ret_error) {
     struct gb_error *error = NULL;
+    uint64_t started_us = gb_now_us();
     struct nn_handle *h = nn_handle_get(nn, context, NN_CONTEXT);
     struct nn_job *j = NULL;
     if (!h) {
@@ -121,6 +122,7 @@ enum gb_nn_status gb_nn_compute_start(struct gb_nn *nn, uint32_t context, bool w
                          .id = nn->next_job++,
                          .context = context,
                          .with_inputs = with_inputs,
+                         .started_us = started_us,
                          .model = h->context->model,
                          .job = job};
     nn->jobs = j;
@@ -210,6 +212,8 @@ enum gb_nn_status gb_nn_compute_poll(struct gb_nn *nn, uint32_t job, uint32_t *r
     struct gb_job_times times = gb_job_times(j->job);
     nn->usage.inference_us += times.run_us;
     nn->usage.queue_us += times.queue_us;
+    uint64_t whole_us = gb_now_us() - j->started_us;
+    nn->usage.crossing_us += whole_us - GB_MIN(whole_us, times.run_us + times.queue_us);
     j->finished = true;
     if (state == GB_JOB_ERROR) {
         return nn_give_error(nn, gb_job_error(j->job), ret_error);

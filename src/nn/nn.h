@@ -47,6 +47,7 @@ void gb_nn_free(struct gb_nn *nn);
 
 struct gb_nn_usage {
     uint64_t inference_calls, inference_us, queue_us;
+    uint64_t crossing_us; /* of compute, what is neither queue nor engine: checks, wake-ups */
 };
 struct gb_nn_usage gb_nn_usage(const struct gb_nn *nn);
 /* The model whose inference is running or queued right now, or NULL: so that a deadline can say what a

@@ -47,6 +47,7 @@ struct nn_job {
     uint32_t context; /* handle; may be dropped before the job ends */
     bool with_inputs;
     bool finished; /* its result was taken into account */
+    uint64_t started_us;
     struct gb_model *model;
     struct gb_job *job;
     struct gb_nn_named *outputs; /* newer style: result handles not yet handed over */

@@ -326,6 +326,7 @@ void gb_call_settle(struct gb_call *c, struct gbw_outcome *outcome, struct gb_ca
         .inference_calls = nn.inference_calls,
         .inference_us = nn.inference_us,
         .queue_us = nn.queue_us,
+        .crossing_us = nn.crossing_us,
         .instantiate_us = c->instantiate_us,
     };
 }

@@ -163,7 +163,7 @@ struct gb_usage {
     uint64_t ledger_peak_bytes;
     uint64_t stdout_bytes, stderr_bytes;
     uint64_t stdout_dropped_bytes, stderr_dropped_bytes;
-    uint64_t inference_calls, inference_us, queue_us;
+    uint64_t inference_calls, inference_us, queue_us, crossing_us;
     uint64_t instantiate_us;
 };
 struct gb_call_result {

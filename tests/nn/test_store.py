@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models above 64 MiB: kept in a content-addressed store in the cache folder, mapped by the worker."""
+"""Models above 64 MiB: kept in a content-addressed store in the cache folder and mapped."""
 import hashlib
 import os
 import shutil

@@ -35,7 +35,8 @@ static struct gb_model *model_of(struct gb_registry *r) {
 }
 
 static bool submit(struct gb_model *m, struct gb_account *account, const float *numbers,
-                   uint64_t count, uint64_t deadline_us, struct test_job *j, struct gb_error **err) {
+                   uint64_t count, uint64_t deadline_us, struct test_job *j,
+                   struct gb_error **err) {
     struct gb_span bytes = gb_span_make(numbers, count * 4);
     struct gb_tensor_ref input = {.dims = {count}, .rank = 1};
     input.mem = gb_mem_copy(m, bytes, account, err);
