@@ -155,6 +155,8 @@ def test_the_forty_lines_of_the_guide(tree, tmp_path):
                          GLOVEBOX_COMPILER=None, GLOVEBOX_CACHE=tmp_path / "cache")
     out = gb.command([tmp_path / "embed", gb.MODELS, gb.GUESTS / "agent.wasm", PIXELS], env=env)
     assert out.status == 0 and out.stdout.startswith("class="), repr(out)
+    out = gb.command([tmp_path / "embed", gb.MODELS, gb.GUESTS / "agent.wasm", "?"], env=env)
+    assert out.status == 1 and out.stderr.startswith("error: guest-error: "), repr(out)
     out = gb.command([tmp_path / "embed", gb.MODELS, tmp_path / "no.wasm", ""], env=env)
     assert out.status == 101 and out.stderr.startswith("error: not-found: "), repr(out)
 
