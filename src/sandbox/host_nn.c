@@ -123,6 +123,18 @@ static struct gb_nn_named *named_room(struct gb_call *c, size_t len, struct gb_e
     return more;
 }
 
+/* An inference that failed at the call's own deadline ends the call, with that code; where it was
+ * the model's own deadline, the guest handles it. */
+static bool ended_by_deadline(struct gb_call *c, enum gb_nn_status status) {
+    const struct gb_error *error = status == GB_NN_ERROR ? gb_nn_last_error(c->nn) : NULL;
+    if (!error || error->code != GB_DEADLINE_EXCEEDED || c->ending != GB_OK ||
+        gb_now_us() < c->deadline_us) {
+        return false;
+    }
+    c->ending = GB_DEADLINE_EXCEEDED;
+    return true;
+}
+
 enum gbw_nn_status gb_host_compute_start(void *user, uint32_t context, bool with_inputs,
                                          const struct gbw_named_tensor *inputs, size_t inputs_len,
                                          uint32_t *ret_job, uint32_t *ret_error) {
@@ -140,7 +152,7 @@ enum gbw_nn_status gb_host_compute_start(void *user, uint32_t context, bool with
     enum gb_nn_status status =
         gb_nn_compute_start(c->nn, context, with_inputs, named, inputs_len, ret_job, ret_error);
     c->inference = status == GB_NN_OK ? gb_nn_waiting_for(c->nn) : NULL;
-    return gb_host_status(c, status);
+    return ended_by_deadline(c, status) ? GBW_NN_STOP : gb_host_status(c, status);
 }
 
 enum gbw_nn_status gb_host_compute_poll(void *user, uint32_t job, uint64_t fuel_left,
@@ -151,13 +163,7 @@ enum gbw_nn_status gb_host_compute_poll(void *user, uint32_t job, uint64_t fuel_
     if (status == GB_NN_PENDING && c->ending != GB_OK) {
         return GBW_NN_STOP; /* the reason is known already */
     }
-    const struct gb_error *error = status == GB_NN_ERROR ? gb_nn_last_error(c->nn) : NULL;
-    bool ours = gb_now_us() >= c->deadline_us; /* else it is the model's own, for the guest */
-    if (error && error->code == GB_DEADLINE_EXCEEDED && ours && c->ending == GB_OK) {
-        c->ending = GB_DEADLINE_EXCEEDED;
-        return GBW_NN_STOP;
-    }
-    return gb_host_status(c, status);
+    return ended_by_deadline(c, status) ? GBW_NN_STOP : gb_host_status(c, status);
 }
 
 bool gb_host_compute_output(void *user, uint32_t job, size_t index,
@@ -190,9 +196,24 @@ void gb_host_error_info(void *user, uint32_t error, uint32_t *ret_code, struct g
     *ret_data = gb_to_bridge(data);
 }
 
-void gb_host_drop(void *user, uint32_t handle) {
+void gb_host_tensor_drop(void *user, uint32_t tensor) {
     struct gb_call *c = user;
-    gb_nn_drop(c->nn, handle);
+    gb_nn_drop_tensor(c->nn, tensor);
+}
+
+void gb_host_graph_drop(void *user, uint32_t graph) {
+    struct gb_call *c = user;
+    gb_nn_drop_graph(c->nn, graph);
+}
+
+void gb_host_context_drop(void *user, uint32_t context) {
+    struct gb_call *c = user;
+    gb_nn_drop_context(c->nn, context);
+}
+
+void gb_host_error_drop(void *user, uint32_t error) {
+    struct gb_call *c = user;
+    gb_nn_drop_error(c->nn, error);
 }
 
 enum gbw_nn_status gb_host_error_new(void *user, uint32_t code, struct gbw_span data,
