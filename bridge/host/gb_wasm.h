@@ -58,7 +58,8 @@ enum gbw_failure_kind {
     GBW_LIMIT_HANDLES,     /* a handle table is full */
     GBW_LIMIT_HOSTCALL,    /* one host call asked for too many bytes (lists, strings, random) */
     GBW_LIMIT_ANSWER,      /* the answer is longer than answer_bytes_max */
-    GBW_POOL_FULL          /* no free slot: too many calls at once */
+    GBW_POOL_FULL,         /* no free slot: too many calls at once */
+    GBW_NEEDS_MEMORY64     /* a 64-bit memory or table, and an engine without */
 };
 
 enum gbw_trap {

@@ -27,9 +27,10 @@ static const struct gb_option run_rows[] = {
     {.name = "stdin", .kind = GB_OPTION_FLAG, .offset = AT(guest_stdin),
      .help = "The guest reads our stdin; closed by default."},
     {.name = "grant", .kind = GB_OPTION_LIST, .offset = AT(grants), .value = "NAME",
-     .help = "Grant nn-load, http, kv, sockets or memory64; none is built into this version."},
+     .help = "Grant nn-load, http, kv, sockets or memory64; only memory64 (64-bit memory) is "
+             "built into this version."},
     {.name = "memory", .kind = GB_OPTION_SIZE, .offset = AT(memory), .value = "SIZE",
-     .initial = "64MiB", .max = 4 * GB_GIB, .help = "Linear memory, summed over the call."},
+     .initial = "64MiB", .max = 8 * GB_GIB, .help = "Linear memory, summed over the call."},
     {.name = "tables", .kind = GB_OPTION_COUNT, .offset = AT(tables), .value = "N",
      .initial = "10000", .max = UINT32_MAX, .help = "Table elements, summed over the call."},
     {.name = "instances", .kind = GB_OPTION_COUNT, .offset = AT(instances), .value = "N",
@@ -87,17 +88,22 @@ static bool not_built(struct gb_error **err, const char *what) {
     return gb_hint(err, "Leave it out; `glovebox run --help` lists what there is.");
 }
 
-/* Only names are known yet: none of these grants is built. */
+/* Of the others only the names are known yet. */
+#define GRANT_BUILT "memory64"
+
 static bool check_grants(const struct gb_option_list *list, struct gb_error **err) {
     static const char *const names[] = {"nn-load", "http", "kv", "sockets", "memory64"};
     for (size_t i = 0; i < list->len; i++) {
         for (size_t k = 0; k < GB_COUNT(names); k++) {
-            if (strcmp(names[k], list->items[i]) == 0) {
+            if (strcmp(names[k], list->items[i]) == 0 && strcmp(names[k], GRANT_BUILT) != 0) {
                 gb_fail(err, GB_UNSUPPORTED, "the grant \"%s\" is not built into this version",
                         names[k]);
                 return gb_hint(err, "wasi:nn on the models of the registry, clocks and random "
                                     "numbers need no grant.");
             }
+        }
+        if (strcmp(list->items[i], GRANT_BUILT) == 0) {
+            continue;
         }
         gb_fail(err, GB_USAGE_ERROR, "--grant names the unknown grant \"%s\"", list->items[i]);
         const char *near = gb_nearest(list->items[i], names, GB_COUNT(names));
@@ -191,6 +197,9 @@ static void fill_options(const struct gb_run_values *v, struct gb_run_options *o
     o->limits.output_drop = v->on_overflow == OVERFLOW_DROP;
     gb_grant_options_default(&o->grants);
     o->grants.stdin_inherited = v->guest_stdin;
+    for (size_t i = 0; i < v->grants.len; i++) {
+        o->grants.memory64 |= strcmp(v->grants.items[i], GRANT_BUILT) == 0;
+    }
     o->grants.all_models = v->allow_models.len == 0;
     o->grants.models = v->allow_models.items;
     o->grants.models_len = v->allow_models.len;

@@ -37,6 +37,11 @@ static bool options_check(const struct gb_sandbox_options *o, struct gb_error **
                 gb_text_bytes(o->stack_bytes, text));
         return gb_hint(err, "Give --stack a size from 64KiB to 64MiB.");
     }
+    if (o->memory_bytes_max > GB_MEMORY_BYTES_MAX) {
+        gb_fail(err, GB_INVALID_ARGUMENT, "a memory of %s is not possible",
+                gb_text_bytes(o->memory_bytes_max, text));
+        return gb_hint(err, "A call can have up to 8 GiB, and up to 4 GiB in one 32-bit memory.");
+    }
     if (o->calls_max == 0 || o->calls_max > 4096) {
         return gb_fail(err, GB_INVALID_ARGUMENT, "%u calls at once are not possible", o->calls_max);
     }
@@ -136,6 +141,8 @@ void gb_sandbox_free(struct gb_sandbox *s) {
 static struct gbw_engine_config engine_config(const struct gb_sandbox *s, uint32_t kind,
                                               bool pooling) {
     const struct gb_sandbox_options *o = &s->options;
+    /* 64-bit memories are few and large: made when a call needs one, not kept in slots. */
+    pooling = pooling && !(kind & GB_ENGINE_MEMORY64);
     uint64_t slot_bytes = gb_round_up_u64(GB_MAX(o->memory_bytes_max, 64 * GB_KIB), 64 * GB_KIB);
     return (struct gbw_engine_config){
         .fuel = kind & GB_ENGINE_FUEL,
@@ -170,7 +177,7 @@ void gb_sandbox_engine_config(struct gb_sandbox *s, uint32_t kind,
 
 static struct gbw_engine *engine_make(struct gb_sandbox *s, uint32_t kind, struct gb_error **err) {
     struct gbw_failure f = {0};
-    if (s->options.pooling && !s->pooling_lost) {
+    if (s->options.pooling && !s->pooling_lost && !(kind & GB_ENGINE_MEMORY64)) {
         struct gbw_engine_config config = engine_config(s, kind, true);
         struct gbw_engine *e = gbw_engine_new(s->runtime, &config, &f);
         if (e) {

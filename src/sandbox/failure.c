@@ -12,6 +12,8 @@ static enum gb_code code_of(uint32_t kind) {
         return GB_COMPONENT_INVALID;
     case GBW_LINK:
         return GB_IMPORT_MISSING;
+    case GBW_NEEDS_MEMORY64:
+        return GB_GRANT_MISSING;
     case GBW_LIMIT_MEMORY:
         return GB_MEMORY_LIMIT;
     case GBW_LIMIT_TABLE:
@@ -44,7 +46,9 @@ void gb_failure_say(uint32_t kind, struct gb_span message, const char *what,
                     struct gb_error **err) {
     char line[GB_QUOTE_CAP];
     gb_fail(err, code_of(kind), "%s: %s", what, gb_text_quote(message, line));
-    if (kind == GBW_ADDRESS_SPACE) {
+    if (kind == GBW_NEEDS_MEMORY64) {
+        gb_hint(err, "Add --grant memory64 if the program may have a 64-bit memory.");
+    } else if (kind == GBW_ADDRESS_SPACE) {
         gb_hint(err, "The address space is short: raise the limit (ulimit -v), or lower --memory.");
     } else if (kind == GBW_POOL_FULL) {
         gb_hint(err, "Too many calls run at once: try again when one has ended.");

@@ -135,6 +135,7 @@ static void judge_component(const struct gbw_item *item, const struct gb_grants 
     v->grant = known->grant;
     if (v->state == GB_IMPORT_HAVE && v->grant && !granted(grants, v->grant)) {
         v->state = GB_IMPORT_UNGRANTED;
+        v->advice = NULL; /* the version is right: what is missing is the grant */
     } else if (v->state == GB_IMPORT_HAVE && !known->built) {
         v->state = GB_IMPORT_UNBUILT;
     }

@@ -175,6 +175,7 @@ static struct gb_error *failure_error(struct gb_call *c, struct gbw_failure *f) 
     case GBW_NO_EXPORT:
     case GBW_STOPPED:
     case GBW_POOL_FULL:
+    case GBW_NEEDS_MEMORY64: /* found when the program was compiled */
         break;
     }
     gb_failure_error(f, "the call failed", &error);

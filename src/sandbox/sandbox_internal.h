@@ -75,6 +75,7 @@ struct gb_sandbox {
     struct gb_cache cache; /* use gb_sandbox_cache */
     bool cache_open;
 };
+#define GB_MEMORY_BYTES_MAX (8 * GB_GIB)
 #define GB_POOL_TABLE_ELEMENTS_MAX 100000u
 #define GB_MEMORIES_PER_CALL_MAX 8u
 #define GB_TABLES_PER_CALL_MAX 64u

@@ -205,7 +205,7 @@ def model(*names, directory=None):
 
 def probe(statements, *options, models=(), style="1028", **kwargs):
     """Runs nn-probe with the statements; returns the outcome."""
-    guest = GUESTS / ("nn-probe.wasm" if style == "1028" else "nn-probe-0819.wasm")
+    guest = GUESTS / ("nn-probe.wasm" if style == "1028" else f"nn-probe-{style}.wasm")
     text = ";".join(statements) if isinstance(statements, (list, tuple)) else statements
     return run(*model(*models), *options, guest, text, **kwargs)
 

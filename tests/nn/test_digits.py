@@ -11,7 +11,7 @@ import native
 
 ROWS = [[int(v) for v in line.split(",")]
         for line in (gb.MODELS / "digits_heldout.csv").read_text().splitlines() if line]
-AGENTS = {"1028": "agent.wasm", "0819": "agent-0819.wasm"}
+AGENTS = {"1028": "agent.wasm", "0819": "agent-0819.wasm", "0625": "agent-0625.wasm"}
 
 
 def rows():

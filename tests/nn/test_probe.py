@@ -8,7 +8,7 @@ import pytest
 import gb
 import native
 
-STYLES = ["1028", "0819"]
+STYLES = ["1028", "0819", "0625"]
 SUM2 = ["tensor a f32 1,4 f:1,2,3,4", "tensor b f32 1,4 f:10,20,30,40"]
 RELU3 = ["load relu3", "tensor x f32 3 f:-1,0,2.5"]
 

@@ -39,6 +39,7 @@ pub enum FailureKind {
     LimitHostcall,
     LimitAnswer,
     PoolFull,
+    NeedsMemory64,
 }
 
 #[repr(u32)]
@@ -221,6 +222,7 @@ fn kind_of_text(error: &Error) -> Option<FailureKind> {
         ("instance allocation for this ", LimitInstances),
         ("memory has a minimum byte size ", LimitMemory),
         ("table index ", LimitTable),
+        ("memory64 must be enabled for 64-bit ", NeedsMemory64),
         // Reservations.
         ("mmap failed to ", AddressSpace),
         ("failed to create memory pool mapping", AddressSpace),

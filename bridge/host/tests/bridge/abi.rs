@@ -124,6 +124,7 @@ fn numbers() -> Vec<(&'static str, u32)> {
         ("GBW_LIMIT_HOSTCALL", F::LimitHostcall as u32),
         ("GBW_LIMIT_ANSWER", F::LimitAnswer as u32),
         ("GBW_POOL_FULL", F::PoolFull as u32),
+        ("GBW_NEEDS_MEMORY64", F::NeedsMemory64 as u32),
         ("GBW_TRAP_NONE", T::None as u32),
         ("GBW_TRAP_STACK_OVERFLOW", T::StackOverflow as u32),
         ("GBW_TRAP_OUT_OF_FUEL", T::OutOfFuel as u32),
