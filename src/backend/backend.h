@@ -3,7 +3,7 @@
  * What a native engine looks like to the worker: one table of functions. Only the files under
  * src/backend/<name>/ see an engine's own headers.
  *
- * Order: engine_open (before the jail; loads the library), engine_start (between its two stages),
+ * Order: engine_open (before the jail; loads the library), engine_start (between its first stages),
  * session_load (inside), then runs. Threads: the engine's calls and session_load on one thread at a
  * time; runs of one session on any number of threads, each run on one thread, except run_cancel,
  * which any thread may call while the run exists.

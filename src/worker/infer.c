@@ -338,6 +338,8 @@ struct gb_infer *gb_infer_new(struct gb_serve *s, struct gb_error **err) {
 
 void *gb_infer_thread(void *infer) {
     struct gb_infer *in = infer;
+    pthread_mutex_lock(&in->serve->load_lock); /* until the model is loaded */
+    pthread_mutex_unlock(&in->serve->load_lock);
     for (;;) {
         bool worked = false;
         while (serve_one(in)) {

@@ -3,7 +3,7 @@
  * The order of the walls, and those that are one system call each.
  *
  * Not done: RLIMIT_NPROC, because the kernel counts per user and would stop our own threads on a
- * busy machine; the filters allow threads and nothing else.
+ * busy machine; the filters allow threads and nothing else, and stage 3 no further ones.
  */
 #include "worker/jail.h"
 
@@ -113,4 +113,9 @@ bool gb_jail_stage_1(struct gb_jail *jail, struct gb_error **err) {
 bool gb_jail_stage_2(struct gb_jail *jail, struct gb_error **err) {
     struct gb_error *why = NULL;
     return gb_jail_filter_2(&why) || missing(jail, GB_WALL_SECCOMP, why, err);
+}
+
+bool gb_jail_stage_3(const struct gb_jail *jail, struct gb_error **err) {
+    /* A kernel that took the second filter takes this one: there is nothing left to be missing. */
+    return (jail->missing_walls & GB_WALL_SECCOMP) != 0 || gb_jail_filter_3(err);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The two seccomp filters. The first denies what no engine needs even to start; the second allows
- * what computing needs and answers EACCES to the rest. Denied calls get an error and not a signal,
+ * The seccomp filters. The first denies what no engine needs even to start; the second allows what
+ * computing needs and answers EACCES to the rest; the third denies new threads, since a filter
+ * cannot count them, and further filters, which only it needed. Denied calls get an error and not a signal,
  * because engines try things (a device list, a cache file) and cope.
  *
  * Descriptors are part of the rules: the completion doorbell is shared by all workers, so a worker
@@ -12,6 +13,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
@@ -25,6 +27,10 @@
 #include "worker/jail.h"
 
 #define DENY SCMP_ACT_ERRNO(EACCES)
+
+/* Flags of seccomp(2): on every thread (TSYNC), and how that fails (TSYNC_ESRCH), which the library
+ * adds where the kernel knows it. */
+#define ALL_THREADS ((scmp_datum_t)(1u | 1u << 4))
 
 #ifndef F_GET_SEALS
 #define F_GET_SEALS 1034
@@ -145,6 +151,13 @@ static int rules_descriptors(scmp_filter_ctx ctx) {
     return rc;
 }
 
+/* The one call that loads the third filter; more filters could only deny more. */
+static int rules_last_filter(scmp_filter_ctx ctx) {
+    struct scmp_arg_cmp args[] = {SCMP_A0(SCMP_CMP_EQ, SECCOMP_SET_MODE_FILTER),
+                                  SCMP_A1(SCMP_CMP_MASKED_EQ, ~ALL_THREADS, 0)};
+    return filter_rule(ctx, SCMP_ACT_ALLOW, "seccomp", GB_COUNT(args), args);
+}
+
 /* Loads and frees ctx. */
 static bool filter_load(scmp_filter_ctx ctx, int rc, struct gb_error **err) {
     if (rc == 0) {
@@ -190,5 +203,18 @@ bool gb_jail_filter_2(struct gb_error **err) {
     rc = rc != 0 ? rc : rules_signal(ctx, true);
     rc = rc != 0 ? rc : rules_limits(ctx, true);
     rc = rc != 0 ? rc : rules_descriptors(ctx);
+    rc = rc != 0 ? rc : rules_last_filter(ctx);
+    return filter_load(ctx, rc, err);
+}
+
+bool gb_jail_filter_3(struct gb_error **err) {
+    scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
+    if (ctx == NULL) {
+        return seccomp_fail(ENOMEM, err);
+    }
+    /* The library would ask for no_new_privs again, which the second filter does not allow. */
+    int rc = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_NNP, 0);
+    rc = rc != 0 ? rc : filter_rule(ctx, SCMP_ACT_ERRNO(EPERM), "clone", 0, NULL);
+    rc = rc != 0 ? rc : filter_rule(ctx, DENY, "seccomp", 0, NULL);
     return filter_load(ctx, rc, err);
 }

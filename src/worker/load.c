@@ -153,7 +153,8 @@ static void send_ports(struct gb_serve *s, bool outputs) {
     }
 }
 
-/* What threads need is made before anybody is told that they are ready. */
+/* All the threads there will ever be, and what they need: before a byte of the model is read, so
+ * that nothing in it can start more. They wait until it is loaded. */
 static bool start_threads(struct gb_serve *s, struct gb_infer **ret_own, struct gb_error **err) {
     *ret_own = gb_infer_new(s, err);
     for (uint32_t i = 1; *ret_own != NULL && i < s->load.threads; i++) {
@@ -162,7 +163,7 @@ static bool start_threads(struct gb_serve *s, struct gb_infer **ret_own, struct 
             return false; /* the process ends */
         }
     }
-    return *ret_own != NULL;
+    return *ret_own != NULL && gb_serve_no_more_threads(s, err);
 }
 
 static bool load(struct gb_serve *s, struct gb_infer **ret_own, struct gb_error **err) {
@@ -170,7 +171,7 @@ static bool load(struct gb_serve *s, struct gb_infer **ret_own, struct gb_error 
     if (s->load.threads < 1 || s->load.threads > GB_WIRE_THREADS_MAX) {
         return gb_fail(err, GB_INTERNAL, "%u threads were asked for", s->load.threads);
     }
-    if (!map_slab(s, err) || !map_model(s, &model, err)) {
+    if (!map_slab(s, err) || !start_threads(s, ret_own, err) || !map_model(s, &model, err)) {
         return false;
     }
     uint64_t start = gb_now_us();
@@ -190,9 +191,6 @@ static bool load(struct gb_serve *s, struct gb_infer **ret_own, struct gb_error 
     if (s->load.warm_up != 0) {
         warm_up(s, &loaded);
     }
-    if (!start_threads(s, ret_own, err)) {
-        return false;
-    }
     send_ports(s, false);
     send_ports(s, true);
     gb_serve_send(s, GB_MSG_LOADED, &loaded, sizeof loaded);
@@ -202,8 +200,11 @@ static bool load(struct gb_serve *s, struct gb_infer **ret_own, struct gb_error 
 void *gb_load_thread(void *serve) {
     struct gb_error *err = NULL;
     struct gb_infer *own = NULL;
-    if (!load(serve, &own, &err)) {
-        gb_serve_fail(serve, err);
+    struct gb_serve *s = serve;
+    pthread_mutex_lock(&s->load_lock);
+    if (!load(s, &own, &err)) {
+        gb_serve_fail(s, err);
     }
+    pthread_mutex_unlock(&s->load_lock);
     return gb_infer_thread(own);
 }

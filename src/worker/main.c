@@ -180,6 +180,8 @@ static void arm_fault(void) {
 int main(int argc, char **argv) {
     static struct gb_serve serve = {
         .model_fd = -1,
+        .jail_lock = PTHREAD_MUTEX_INITIALIZER,
+        .load_lock = PTHREAD_MUTEX_INITIALIZER,
         .jobs_lock = PTHREAD_MUTEX_INITIALIZER,
         .complete_lock = PTHREAD_MUTEX_INITIALIZER,
         .send_lock = PTHREAD_MUTEX_INITIALIZER,
@@ -199,6 +201,7 @@ int main(int argc, char **argv) {
     if (!make_plain(&err) || !open_engine(&serve, &arguments, &err)) {
         gb_serve_fail(&serve, err);
     }
+    serve.jail = arguments.jail;
     struct gb_msg_hello hello = {
         .pid = (uint32_t)getpid(), .missing_walls = arguments.jail.missing_walls};
     (void)snprintf(hello.engine, sizeof hello.engine, "%s",

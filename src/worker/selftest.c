@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/netlink.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -99,6 +100,23 @@ static long try_fork(void) {
         _exit(0);
     }
     return pid;
+}
+static void *no_work(void *unused) {
+    return unused;
+}
+static long try_thread(void) {
+    pthread_t thread;
+    int rc = pthread_create(&thread, NULL, no_work, NULL);
+    if (rc != 0) {
+        errno = rc;
+        return -1;
+    }
+    (void)pthread_join(thread, NULL);
+    return 0;
+}
+static long try_filter(void) {
+    /* No program: where it is let through, the kernel says EFAULT. */
+    return syscall(SYS_seccomp, 1, 1, NULL);
 }
 static long try_clone3(void) {
     return syscall(SYS_clone3, NULL, 0);
@@ -212,6 +230,8 @@ static const struct {
     {"execve", try_execve},
     {"fork", try_fork},
     {"clone3", try_clone3},
+    {"start a thread", try_thread},
+    {"add a filter", try_filter},
     {"ptrace", try_ptrace},
     {"process_vm_readv", try_vm_read},
     {"kill the parent", try_kill_parent},

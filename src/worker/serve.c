@@ -51,6 +51,14 @@ bool gb_serve_thread(void *(*body)(void *), void *argument, struct gb_error **er
                                     "the worker could not start a thread: %s", strerror(rc));
 }
 
+bool gb_serve_no_more_threads(struct gb_serve *s, struct gb_error **err) {
+    pthread_mutex_lock(&s->jail_lock);
+    bool ok = s->no_more_threads || gb_jail_stage_3(&s->jail, err);
+    s->no_more_threads = ok;
+    pthread_mutex_unlock(&s->jail_lock);
+    return ok;
+}
+
 static void report_probe(const struct gb_msg_probe *probe, void *user) {
     gb_serve_send(user, GB_MSG_PROBE, probe, sizeof *probe);
 }
@@ -65,6 +73,16 @@ static void start_load(struct gb_serve *s, const struct gb_packet *packet, int f
     if (!gb_serve_thread(gb_load_thread, s, &err)) {
         gb_serve_fail(s, err);
     }
+}
+
+/* With the last stage closed, as it is around a model; this worker loads none any more. */
+static void selftest(struct gb_serve *s) {
+    struct gb_error *err = NULL;
+    if (!gb_serve_no_more_threads(s, &err)) {
+        gb_serve_fail(s, err);
+    }
+    gb_jail_selftest(report_probe, s);
+    gb_serve_send(s, GB_MSG_SELFTEST_END, NULL, 0);
 }
 
 void gb_serve_run(struct gb_serve *s) {
@@ -88,8 +106,7 @@ void gb_serve_run(struct gb_serve *s) {
             break;
         }
         case GB_MSG_SELFTEST:
-            gb_jail_selftest(report_probe, s);
-            gb_serve_send(s, GB_MSG_SELFTEST_END, NULL, 0);
+            selftest(s);
             break;
         default:
             _exit(EXIT_PROTOCOL);

@@ -4,7 +4,8 @@
  * cancel is heard and the host's end is seen at once; one thread loads the model and then becomes
  * the first of `threads` inference threads.
  *
- * Locks, never nested: jobs_lock (the consumer's side of the submission ring, the table of jobs),
+ * Locks, never nested: load_lock (held from before the inference threads start until the model is
+ * loaded; they wait for it), jobs_lock (the consumer's side of the submission ring, the table of jobs),
  * complete_lock (the producer's side of the completion ring), send_lock (the control channel).
  * Ownership: everything lives until the process exits, which is how a worker ends.
  */
@@ -44,6 +45,11 @@ struct gb_serve {
     struct gb_msg_load load;
     int model_fd;
 
+    struct gb_jail jail;
+    pthread_mutex_t jail_lock;
+    bool no_more_threads; /* under jail_lock: stage 3 stands */
+    pthread_mutex_t load_lock;
+
     pthread_mutex_t jobs_lock;
     struct gb_job_entry jobs[GB_JOBS_MAX];
     size_t jobs_len;
@@ -61,6 +67,8 @@ void gb_serve_send(struct gb_serve *s, enum gb_message_type type, const void *bo
 /* Says why and ends the process. Takes e. */
 _Noreturn void gb_serve_fail(struct gb_serve *s, struct gb_error *e);
 bool gb_serve_thread(void *(*body)(void *), void *argument, struct gb_error **err);
+/* The jail's third stage, once; any thread. */
+bool gb_serve_no_more_threads(struct gb_serve *s, struct gb_error **err);
 
 /* load.c: a thread's body: loads, warms up, reports, then serves. */
 void *gb_load_thread(void *serve);

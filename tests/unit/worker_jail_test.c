@@ -44,8 +44,24 @@ static void selftest_finds_every_forbidden_thing_denied(void **state) {
     harness_open(&h);
     harness_hello(&h);
     assert_true(run_selftest(&h) >= 30);
+    harness_close(&h);
+    harness_open(&h);
+    harness_hello(&h);
     harness_load_file(&h, "models/test/relu3.onnx", 2);
     assert_true(run_selftest(&h) >= 30);
+    harness_close(&h);
+}
+
+static void a_worker_that_tested_itself_can_start_no_thread_for_a_model(void **state) {
+    (void)state;
+    struct harness h;
+    harness_open(&h);
+    harness_hello(&h);
+    assert_true(run_selftest(&h) >= 30);
+    harness_send_load(&h, "this is no model", 16, 1, true);
+    assert_false(harness_loaded(&h));
+    assert_int_equal(h.failed.code, GB_BACKEND_FAILED);
+    assert_non_null(strstr(h.failed.text, "could not start a thread"));
     harness_close(&h);
 }
 
@@ -271,6 +287,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hello_under_strict_misses_no_wall),
         cmocka_unit_test(selftest_finds_every_forbidden_thing_denied),
+        cmocka_unit_test(a_worker_that_tested_itself_can_start_no_thread_for_a_model),
         cmocka_unit_test(closed_control_channel_ends_the_worker_within_100_ms),
         cmocka_unit_test(closed_control_channel_ends_a_worker_that_is_computing),
         cmocka_unit_test(missing_library_is_backend_missing_and_says_where),

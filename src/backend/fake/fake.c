@@ -22,6 +22,7 @@
 
 #include "backend/backend.h"
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/num.h"
 
 #define MAGIC "GLOVEBOX-FAKE\n"
@@ -73,8 +74,45 @@ static struct gb_engine *fake_open(const char *lib_path, struct gb_error **err) 
     return gb_calloc(1, sizeof(struct gb_engine), err);
 }
 
+/* Writes to be done late, in the order of their times. Their thread exists from the start, because
+ * the jail allows none later. */
+struct scribble {
+    struct scribble *next;
+    void *at;
+    uint64_t bytes;
+    uint64_t due_us;
+};
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t some;
+    struct scribble *first, *last;
+} scribbles = {.lock = PTHREAD_MUTEX_INITIALIZER, .some = PTHREAD_COND_INITIALIZER};
+
+static void *scribble_thread(void *unused) {
+    (void)unused;
+    for (;;) {
+        pthread_mutex_lock(&scribbles.lock);
+        while (scribbles.first == NULL) {
+            pthread_cond_wait(&scribbles.some, &scribbles.lock);
+        }
+        struct scribble *what = scribbles.first;
+        scribbles.first = what->next;
+        pthread_mutex_unlock(&scribbles.lock);
+        uint64_t now = gb_now_us();
+        sleep_ms(what->due_us > now ? (what->due_us - now + 999) / 1000 : 0);
+        memset(what->at, 0xAA, (size_t)what->bytes);
+        gb_free(what);
+    }
+    return NULL;
+}
+
 static bool fake_start(struct gb_engine *engine, struct gb_error **err) {
-    (void)engine, (void)err;
+    pthread_t thread;
+    (void)engine;
+    if (pthread_create(&thread, NULL, scribble_thread, NULL) != 0) {
+        return gb_fail(err, GB_BACKEND_FAILED, "the fake engine could not start its thread");
+    }
+    pthread_detach(thread);
     return true;
 }
 
@@ -209,33 +247,23 @@ static struct gb_run *fake_run_new(struct gb_session *session, struct gb_error *
     return run;
 }
 
-struct scribble {
-    void *at;
-    uint64_t bytes;
-    uint64_t late_ms;
-};
-
-static void *scribble_thread(void *argument) {
-    struct scribble *what = argument;
-    sleep_ms(what->late_ms);
-    memset(what->at, 0xAA, (size_t)what->bytes);
-    gb_free(what);
-    return NULL;
-}
-
 static void scribble_late(const struct gb_session *session, struct gb_backend_tensor *out) {
     struct scribble *what = gb_calloc(1, sizeof *what, NULL);
-    pthread_t thread;
     if (what == NULL || out->ptr == NULL) {
         gb_free(what);
         return;
     }
-    *what = (struct scribble){.at = out->ptr, .bytes = out->bytes, .late_ms = session->late_ms};
-    if (pthread_create(&thread, NULL, scribble_thread, what) == 0) {
-        pthread_detach(thread);
+    *what = (struct scribble){.at = out->ptr, .bytes = out->bytes,
+                              .due_us = gb_deadline_after_us(session->late_ms * 1000)};
+    pthread_mutex_lock(&scribbles.lock);
+    if (scribbles.first == NULL) {
+        scribbles.first = what;
     } else {
-        gb_free(what);
+        scribbles.last->next = what;
     }
+    scribbles.last = what;
+    pthread_mutex_unlock(&scribbles.lock);
+    pthread_cond_signal(&scribbles.some);
 }
 
 static void ring_complete(unsigned times) {
