@@ -673,7 +673,7 @@ static bool parse(struct gb_values *v, struct gb_span json, const char *root, ui
         return true;
     }
     if (v->out_of_memory) {
-        (void)gb_alloc(SIZE_MAX / 2, err); /* the static out-of-memory error */
+        (void)gb_calloc(SIZE_MAX, SIZE_MAX, err); /* the static out-of-memory error */
         return false;
     }
     gb_fail(err, GB_INVALID_ARGUMENT, "%s: not JSON: %s at byte %zu", root, why.msg, why.pos);
