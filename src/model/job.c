@@ -146,11 +146,13 @@ static struct gb_job *job_new(struct gb_worker *w, const struct gb_job_spec *spe
 
 /* One tensor into the slab. An input keeps its bytes, an output starts as zeros. */
 static bool place_tensor(struct gb_job *job, struct gb_job_tensor *t, struct gb_slab *slab,
-                         bool is_input, struct gb_error **err) {
+                         bool is_input, bool in_turn, struct gb_error **err) {
     if (!t->known || (t->mem && gb_mem_slab(t->mem) == slab)) {
         return true;
     }
-    struct gb_mem *placed = gb_mem_new_in(slab, t->bytes, !is_input, job->account, err);
+    struct gb_mem *placed =
+        (in_turn ? gb_mem_new_in : gb_mem_new_lasting_in)(slab, t->bytes, !is_input, job->account,
+                                                          err);
     if (!placed) {
         return false;
     }
@@ -162,9 +164,9 @@ static bool place_tensor(struct gb_job *job, struct gb_job_tensor *t, struct gb_
     return true;
 }
 
-bool gb_job_place(struct gb_job *job, struct gb_slab *slab, struct gb_error **err) {
+bool gb_job_place(struct gb_job *job, struct gb_slab *slab, bool in_turn, struct gb_error **err) {
     for (size_t i = 0; i < job->inputs_len + job->outputs_len; i++) {
-        if (!place_tensor(job, &job->tensors[i], slab, i < job->inputs_len, err)) {
+        if (!place_tensor(job, &job->tensors[i], slab, i < job->inputs_len, in_turn, err)) {
             return false;
         }
     }
@@ -217,10 +219,10 @@ struct gb_job *gb_worker_job_submit(struct gb_worker *w, const struct gb_job_spe
         job = NULL;
     }
     if (job && slab) {
-        /* Copies happen here, on the caller's thread and outside the lock. No room is not an error
-         * yet: it is tried again when the job's turn comes. */
+        /* Copies happen here, on the caller's thread and outside the lock. No room, or none in its
+         * tenant's share, is not an error yet: it is tried again when the job's turn comes. */
         struct gb_error *e = NULL;
-        if (!gb_job_place(job, slab, &e) && e) {
+        if (!gb_job_place(job, slab, false, &e) && e) {
             gb_error_move(err, e);
             gb_job_release(job);
             job = NULL;
@@ -249,7 +251,7 @@ struct gb_job *gb_worker_job_submit(struct gb_worker *w, const struct gb_job_spe
     return job;
 }
 
-/* In the slab of the present process, else on the heap. */
+/* In the slab of the present process where the tenant's share allows it, else on the heap. */
 static struct gb_mem *worker_mem(struct gb_worker *w, uint64_t bytes, bool zeroed,
                                  struct gb_account *account, struct gb_error **err) {
     struct gb_slab *slab = NULL;
@@ -261,7 +263,7 @@ static struct gb_mem *worker_mem(struct gb_worker *w, uint64_t bytes, bool zeroe
         pthread_mutex_unlock(&w->lock);
     }
     struct gb_error *e = NULL;
-    struct gb_mem *mem = slab ? gb_mem_new_in(slab, bytes, zeroed, account, &e) : NULL;
+    struct gb_mem *mem = slab ? gb_mem_new_lasting_in(slab, bytes, zeroed, account, &e) : NULL;
     gb_slab_unref(slab);
     if (e) {
         gb_error_move(err, e);

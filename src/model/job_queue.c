@@ -175,7 +175,7 @@ void gb_worker_pump_locked(struct gb_worker *w) {
     while (w->state == GB_WORKER_READY && w->queue_first && w->flights_len < 2 * w->threads) {
         struct gb_job *job = w->queue_first;
         struct gb_error *e = NULL;
-        if (!gb_job_place(job, w->process.slab, &e)) {
+        if (!gb_job_place(job, w->process.slab, true, &e)) {
             if (!e && w->flights_len > 0) {
                 return; /* no room now; flights will give some back */
             }

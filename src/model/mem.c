@@ -70,13 +70,24 @@ struct gb_mem *gb_mem_new_heap_as(uint64_t bytes, bool zeroed, struct gb_account
     return mem;
 }
 
-struct gb_mem *gb_mem_new_in(struct gb_slab *slab, uint64_t bytes, bool zeroed,
+/* The tenant: the account below the host's. A host's own, or none, is nobody's share. It stays as
+ * long as the block does, which holds the call's account and with it all above. */
+static const void *owner_of(const struct gb_account *account) {
+    const struct gb_account *parent = account ? gb_account_parent(account) : NULL;
+    while (parent && gb_account_parent(parent)) {
+        account = parent;
+        parent = gb_account_parent(account);
+    }
+    return parent ? account : NULL;
+}
+
+static struct gb_mem *new_in(struct gb_slab *slab, uint64_t bytes, bool zeroed, bool lasting,
                              struct gb_account *account, struct gb_error **err) {
     struct gb_mem *mem = mem_charged(bytes, account, err);
     if (!mem) {
         return NULL;
     }
-    mem->block = gb_slab_alloc(slab, bytes, err);
+    mem->block = gb_slab_alloc_for(slab, bytes, owner_of(account), lasting, err);
     if (!mem->block) {
         gb_mem_unref(mem);
         return NULL;
@@ -89,6 +100,31 @@ struct gb_mem *gb_mem_new_in(struct gb_slab *slab, uint64_t bytes, bool zeroed,
         memset(mem->ptr, 0, (size_t)GB_MIN(bytes, gb_slab_dirty_bytes(mem->block)));
     }
     return mem;
+}
+
+struct gb_mem *gb_mem_new_in(struct gb_slab *slab, uint64_t bytes, bool zeroed,
+                             struct gb_account *account, struct gb_error **err) {
+    return new_in(slab, bytes, zeroed, false, account, err);
+}
+
+struct gb_mem *gb_mem_new_lasting_in(struct gb_slab *slab, uint64_t bytes, bool zeroed,
+                                     struct gb_account *account, struct gb_error **err) {
+    return new_in(slab, bytes, zeroed, true, account, err);
+}
+
+struct gb_mem *gb_mem_keep(struct gb_mem *mem) {
+    if (!mem->slab || !gb_slab_over_share(mem->slab, mem->block)) {
+        return gb_mem_ref(mem);
+    }
+    struct gb_mem *copy = gb_mem_new_heap_as(mem->bytes, false, NULL, NULL);
+    if (!copy) {
+        return gb_mem_ref(mem);
+    }
+    memcpy(copy->ptr, mem->ptr, (size_t)mem->bytes);
+    copy->account = mem->account ? gb_account_ref(mem->account) : NULL;
+    copy->charged_bytes = mem->charged_bytes; /* one charge: the other goes in a moment */
+    mem->charged_bytes = 0;
+    return copy;
 }
 
 struct gb_mem *gb_mem_ref(struct gb_mem *mem) {

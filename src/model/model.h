@@ -113,6 +113,10 @@ struct gb_mem *gb_mem_new(struct gb_model *m, uint64_t bytes, struct gb_account 
 struct gb_mem *gb_mem_copy(struct gb_model *m, struct gb_span bytes, struct gb_account *account,
                            struct gb_error **err);
 struct gb_mem *gb_mem_ref(struct gb_mem *mem);
+/* A reference for whoever keeps a result of a job that is let go right after: on the same block, or
+ * on a copy on the heap that takes over its charge, where its tenant holds so much of the worker's
+ * slab that others would find no room. Only for a result that nobody else keeps. */
+struct gb_mem *gb_mem_keep(struct gb_mem *mem);
 void gb_mem_unref(struct gb_mem *mem);
 uint8_t *gb_mem_ptr(const struct gb_mem *mem);
 uint64_t gb_mem_bytes(const struct gb_mem *mem);

@@ -28,11 +28,19 @@
 
 enum page_state { PAGE_COLD = 0, PAGE_BUSY, PAGE_WARM };
 
+/* What one owner holds; exists while that is more than nothing. */
+struct share {
+    struct share *next;
+    const void *owner;
+    uint64_t bytes;
+};
+
 struct gb_slab_block {
     uint64_t offset;
     uint64_t bytes;
     uint64_t dirty_bytes; /* of a used block: from its start, what may not be zeros */
     bool is_free;
+    struct share *share;                         /* of a used block; NULL: nobody's */
     struct gb_slab_block *prev, *next;           /* all blocks */
     struct gb_slab_block *prev_free, *next_free; /* free ones */
 };
@@ -45,6 +53,7 @@ struct gb_slab {
     /* below: under lock */
     struct gb_slab_block *first;
     struct gb_slab_block *first_free;
+    struct share *shares; /* few: one per tenant that uses the model now */
     uint64_t used_bytes;
     uint64_t warm_pages;
     uint8_t *pages; /* enum page_state each */
@@ -126,6 +135,11 @@ void gb_slab_unref(struct gb_slab *slab) {
         gb_free(b);
         b = next;
     }
+    while (slab->shares) {
+        struct share *next = slab->shares->next;
+        gb_free(slab->shares);
+        slab->shares = next;
+    }
     pthread_mutex_destroy(&slab->lock);
     gb_free(slab->pages);
     gb_free(slab);
@@ -188,6 +202,38 @@ static void merge(struct gb_slab_block *into, struct gb_slab_block *b) {
         b->next->prev = into;
     }
     gb_free(b);
+}
+
+/* ---- shares ---- */
+
+static uint64_t free_bytes(const struct gb_slab *slab) {
+    return slab->bytes - GB_SLAB_DATA_OFFSET - slab->used_bytes;
+}
+
+/* NULL without memory. */
+static struct share *share_of(struct gb_slab *slab, const void *owner, struct gb_error **err) {
+    struct share *share = slab->shares;
+    while (share && share->owner != owner) {
+        share = share->next;
+    }
+    if (!share && (share = gb_calloc(1, sizeof *share, err)) != NULL) {
+        share->owner = owner;
+        share->next = slab->shares;
+        slab->shares = share;
+    }
+    return share;
+}
+
+static void share_give_back(struct gb_slab *slab, struct share *share, uint64_t bytes) {
+    if (!share || (share->bytes -= bytes) > 0) {
+        return;
+    }
+    struct share **at = &slab->shares;
+    while (*at != share) {
+        at = &(*at)->next;
+    }
+    *at = share->next;
+    gb_free(share);
 }
 
 /* ---- pages ---- */
@@ -271,12 +317,9 @@ static bool split(struct gb_slab *slab, struct gb_slab_block *b, uint64_t bytes,
     return true;
 }
 
-struct gb_slab_block *gb_slab_alloc(struct gb_slab *slab, uint64_t bytes, struct gb_error **err) {
-    if (bytes > slab->bytes) {
-        return NULL;
-    }
-    uint64_t want = gb_round_up_u64(bytes == 0 ? 1 : bytes, GB_SLAB_ALIGN);
-    pthread_mutex_lock(&slab->lock);
+/* First fit; under the lock. */
+static struct gb_slab_block *block_take(struct gb_slab *slab, uint64_t want,
+                                        struct gb_error **err) {
     struct gb_slab_block *b = slab->first_free;
     while (b && b->bytes < want) {
         b = b->next_free;
@@ -290,8 +333,41 @@ struct gb_slab_block *gb_slab_alloc(struct gb_slab *slab, uint64_t bytes, struct
         slab->used_bytes += b->bytes;
         b->dirty_bytes = pages_take(slab, b->offset, b->bytes);
     }
+    return b;
+}
+
+struct gb_slab_block *gb_slab_alloc(struct gb_slab *slab, uint64_t bytes, struct gb_error **err) {
+    return gb_slab_alloc_for(slab, bytes, NULL, false, err);
+}
+
+struct gb_slab_block *gb_slab_alloc_for(struct gb_slab *slab, uint64_t bytes, const void *owner,
+                                        bool lasting, struct gb_error **err) {
+    if (bytes > slab->bytes) {
+        return NULL;
+    }
+    uint64_t want = gb_round_up_u64(bytes == 0 ? 1 : bytes, GB_SLAB_ALIGN);
+    struct gb_slab_block *b = NULL;
+    pthread_mutex_lock(&slab->lock);
+    struct share *share = owner ? share_of(slab, owner, err) : NULL;
+    uint64_t left = free_bytes(slab);
+    bool fits = share ? !lasting || (want <= left && share->bytes + want <= left - want) : !owner;
+    if (fits && (b = block_take(slab, want, err)) != NULL) {
+        b->share = share;
+        if (share) {
+            share->bytes += b->bytes;
+        }
+    } else {
+        share_give_back(slab, share, 0); /* it may be new */
+    }
     pthread_mutex_unlock(&slab->lock);
     return b;
+}
+
+bool gb_slab_over_share(struct gb_slab *slab, const struct gb_slab_block *block) {
+    pthread_mutex_lock(&slab->lock);
+    bool over = block->share && block->share->bytes > free_bytes(slab);
+    pthread_mutex_unlock(&slab->lock);
+    return over;
 }
 
 void gb_slab_release(struct gb_slab *slab, struct gb_slab_block *b) {
@@ -302,6 +378,8 @@ void gb_slab_release(struct gb_slab *slab, struct gb_slab_block *b) {
     uint64_t offset = b->offset;
     uint64_t bytes = b->bytes;
     slab->used_bytes -= bytes;
+    share_give_back(slab, b->share, bytes);
+    b->share = NULL;
     b->is_free = true;
     struct gb_slab_block *before = b->prev;
     while (before && !before->is_free) {

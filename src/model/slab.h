@@ -34,6 +34,14 @@ uint64_t gb_slab_bytes(const struct gb_slab *slab);
 /* NULL with *err NULL when there is no room; NULL with *err set when memory ran out. The contents
  * are undefined. The block does not hold the slab: its owner does. bytes 0 is taken as 1. */
 struct gb_slab_block *gb_slab_alloc(struct gb_slab *slab, uint64_t bytes, struct gb_error **err);
+/* As above, counted as one owner's (any address that stays while it has blocks; may be NULL: nobody
+ * counts). lasting: for somebody who may hold it for long, so there is no room either where the
+ * owner would then hold more than is left free. Thus one owner gets half of the slab, two get a
+ * third each, and nobody can take it from the others by holding on. */
+struct gb_slab_block *gb_slab_alloc_for(struct gb_slab *slab, uint64_t bytes, const void *owner,
+                                        bool lasting, struct gb_error **err);
+/* Does the block's owner hold more than is left free? */
+bool gb_slab_over_share(struct gb_slab *slab, const struct gb_slab_block *block);
 void gb_slab_release(struct gb_slab *slab, struct gb_slab_block *block);
 uint64_t gb_slab_offset(const struct gb_slab_block *block);
 /* Of a block just allocated: what follows these bytes is zeros, and has no memory yet (unless the
@@ -58,6 +66,9 @@ struct gb_mem;
  * when asked. NULL with *err NULL when the slab has no room (the charge is undone). */
 struct gb_mem *gb_mem_new_in(struct gb_slab *slab, uint64_t bytes, bool zeroed,
                              struct gb_account *account, struct gb_error **err);
+/* As above, for what its holder may keep for long: no room either beyond the share of a tenant. */
+struct gb_mem *gb_mem_new_lasting_in(struct gb_slab *slab, uint64_t bytes, bool zeroed,
+                                     struct gb_account *account, struct gb_error **err);
 /* On the heap, zeroed. */
 struct gb_mem *gb_mem_new_heap(uint64_t bytes, struct gb_account *account, struct gb_error **err);
 /* As above; zeroed only when asked. */

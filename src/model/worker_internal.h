@@ -240,8 +240,9 @@ struct gb_job {
 };
 void gb_job_release(struct gb_job *job); /* one reference, any kind */
 /* Puts inputs, known outputs and the job block into the slab where they are not there yet. false
- * with *err NULL: no room now. Not locked, or under worker->lock. */
-bool gb_job_place(struct gb_job *job, struct gb_slab *slab, struct gb_error **err);
+ * with *err NULL: no room now; before the job's turn, also none in its tenant's share. Not locked,
+ * or under worker->lock. */
+bool gb_job_place(struct gb_job *job, struct gb_slab *slab, bool in_turn, struct gb_error **err);
 void gb_job_drop_blocks(struct gb_job *job, bool outputs_too);
 /* All below: under worker->lock. */
 /* The owner's answer; error NULL: success, else taken. No-op when already resolved. */

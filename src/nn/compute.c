@@ -154,7 +154,7 @@ static struct nn_value output_value(const struct gb_job *job, size_t index) {
         }
         value.dims[d] = (uint32_t)output.dims[d];
     }
-    value.mem = output.mem ? gb_mem_ref(output.mem) : NULL;
+    value.mem = output.mem ? gb_mem_keep(output.mem) : NULL;
     value.set = true;
     return value;
 }

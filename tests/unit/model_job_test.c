@@ -476,6 +476,48 @@ static void budget_and_full_slab_refuse_and_recover(void **state) {
     test_host_fini(&t);
 }
 
+/* A tenant that holds on to what it never uses is moved to the heap; others find room. */
+static void a_tenant_cannot_take_the_slab_from_the_others(void **state) {
+    (void)state;
+    struct test_host t = {0};
+    struct gb_error *e = NULL;
+    struct test_job j;
+    test_host_init(&t, "echo", 1);
+    struct gb_account *host = gb_account_new("host", NULL, GB_GIB, &e);
+    struct gb_account *greedy = gb_account_new("greedy", host, GB_GIB, &e);
+    struct gb_account *call = gb_account_new("call", greedy, GB_GIB, &e);
+    struct gb_account *other = gb_account_new("other", host, GB_GIB, &e);
+    struct gb_mem *held[80];
+    size_t in_slab = 0;
+    for (size_t i = 0; i < GB_COUNT(held); i++) {
+        held[i] = gb_worker_mem_new(t.worker, 128 * 1024, i % 2 ? greedy : call, &e);
+        assert_non_null(held[i]);
+        in_slab += gb_mem_slab(held[i]) != NULL;
+    }
+    assert_in_range(in_slab, 16, 32);
+    struct gb_account *const both[] = {other, greedy};
+    for (size_t i = 0; i < GB_COUNT(both); i++) {
+        assert_true(test_submit_to(t.worker, both[i], FAKE_ECHO, 60 * 1024, GB_NEVER, &j, &e));
+        test_wait(&t, &j);
+        assert_int_equal(gb_job_state(j.job), GB_JOB_DONE);
+        struct gb_job_output y;
+        assert_true(gb_job_output(j.job, 0, &y));
+        struct gb_mem *kept = gb_mem_keep(y.mem);
+        assert_true((gb_mem_slab(kept) != NULL) == (both[i] == other));
+        test_drop(&j);
+        gb_mem_unref(kept);
+    }
+    for (size_t i = 0; i < GB_COUNT(held); i++) {
+        gb_mem_unref(held[i]);
+    }
+    assert_int_equal(gb_account_used(host), 0);
+    gb_account_unref(call);
+    gb_account_unref(greedy);
+    gb_account_unref(other);
+    gb_account_unref(host);
+    test_host_fini(&t);
+}
+
 static void failed_allocations_in_a_job_are_errors(void **state) {
     (void)state;
     struct test_host t = {0};
@@ -570,6 +612,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(done_is_not_called_after_unref_on_another_thread),
         cmocka_unit_test(memory_of_a_dead_worker_stays_and_is_copied_to_the_next),
         cmocka_unit_test(budget_and_full_slab_refuse_and_recover),
+        cmocka_unit_test(a_tenant_cannot_take_the_slab_from_the_others),
         cmocka_unit_test(failed_allocations_in_a_job_are_errors),
         cmocka_unit_test(random_kills_and_cancels_lose_nothing),
     };

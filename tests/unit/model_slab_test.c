@@ -247,6 +247,79 @@ static void failed_allocations_change_nothing(void **state) {
     gb_slab_unref(slab);
 }
 
+/* Those who hold on get an equal share, and leave one for whoever comes next. */
+static void lasting_blocks_end_at_the_owners_share(void **state) {
+    (void)state;
+    int fd = -1;
+    struct gb_slab *slab = new_slab(&fd);
+    struct gb_slab_block *held[3][64] = {0};
+    const uint64_t bytes = (gb_slab_bytes(slab) - GB_SLAB_DATA_OFFSET) / 64 / 64 * 64;
+    const size_t expected[3] = {32, 16, 8};
+    struct gb_error *e = NULL;
+    for (size_t owner = 0; owner < 3; owner++) {
+        size_t count = 0;
+        while ((held[owner][count] =
+                    gb_slab_alloc_for(slab, bytes, &held[owner], true, &e)) != NULL) {
+            count++;
+        }
+        assert_null(e);
+        assert_int_equal(count, expected[owner]);
+        assert_true(gb_slab_valid(slab));
+    }
+    /* What does not last takes what is there, and then is over the share. */
+    struct gb_slab_block *job = gb_slab_alloc_for(slab, 6 * bytes, &held[0], false, &e);
+    assert_non_null(job);
+    assert_true(gb_slab_over_share(slab, job));
+    gb_slab_release(slab, job);
+    for (size_t owner = 0; owner < 3; owner++) {
+        for (size_t i = 0; held[owner][i]; i++) {
+            gb_slab_release(slab, held[owner][i]);
+        }
+    }
+    job = gb_slab_alloc_for(slab, 6 * bytes, &held[0], false, &e);
+    assert_false(gb_slab_over_share(slab, job));
+    gb_slab_release(slab, job);
+    assert_true(gb_slab_valid(slab));
+    assert_int_equal(gb_slab_usage(slab).used_bytes, 0);
+    close(fd);
+    gb_slab_unref(slab);
+}
+
+static void results_over_the_share_are_kept_on_the_heap_with_their_charge(void **state) {
+    (void)state;
+    int fd = -1;
+    struct gb_slab *slab = new_slab(&fd);
+    struct gb_error *e = NULL;
+    const uint64_t all = gb_slab_bytes(slab);
+    struct gb_account *host = gb_account_new("host", NULL, 4 * all, &e);
+    struct gb_account *tenant = gb_account_new("tenant", host, 4 * all, &e);
+    struct gb_account *call = gb_account_new("call", tenant, 4 * all, &e);
+    struct gb_mem *small = gb_mem_new_in(slab, 100, true, call, &e);
+    struct gb_mem *kept = gb_mem_keep(small);
+    assert_ptr_equal(kept, small);
+    gb_mem_unref(kept);
+    assert_null(gb_mem_new_lasting_in(slab, all / 4 * 3, true, call, &e));
+    struct gb_mem *large = gb_mem_new_in(slab, all / 4 * 3, true, call, &e);
+    assert_non_null(large);
+    gb_mem_ptr(large)[5] = 7;
+    uint64_t charged = gb_account_used(call);
+    kept = gb_mem_keep(large);
+    assert_ptr_not_equal(kept, large);
+    assert_null(gb_mem_slab(kept));
+    assert_int_equal(gb_mem_ptr(kept)[5], 7);
+    gb_mem_unref(large);
+    assert_int_equal(gb_account_used(call), charged);
+    gb_mem_unref(kept);
+    gb_mem_unref(small);
+    assert_int_equal(gb_account_used(host), 0);
+    assert_int_equal(gb_slab_usage(slab).used_bytes, 0);
+    gb_account_unref(call);
+    gb_account_unref(tenant);
+    gb_account_unref(host);
+    close(fd);
+    gb_slab_unref(slab);
+}
+
 static void memory_is_charged_before_and_given_back(void **state) {
     (void)state;
     int fd = -1;
@@ -335,6 +408,8 @@ int main(void) {
         cmocka_unit_test(pages_of_freed_blocks_go_back_to_the_kernel),
         cmocka_unit_test(random_operations_never_overlap),
         cmocka_unit_test(failed_allocations_change_nothing),
+        cmocka_unit_test(lasting_blocks_end_at_the_owners_share),
+        cmocka_unit_test(results_over_the_share_are_kept_on_the_heap_with_their_charge),
         cmocka_unit_test(memory_is_charged_before_and_given_back),
         cmocka_unit_test(reused_blocks_are_zeroed),
         cmocka_unit_test(fresh_zeros_take_no_memory),
