@@ -88,7 +88,8 @@ static bool take_outputs(struct gb_inline *model, struct gb_job *job, struct gb_
     return !kept || model->backend->run_fetch(run, outputs, err);
 }
 
-static bool run_engine(struct gb_inline *model, struct gb_job *job, struct gb_error **err) {
+static bool run_engine(struct gb_inline *model, struct gb_job *job, uint64_t *ret_run_us,
+                       struct gb_error **err) {
     size_t count = job->inputs_len + job->outputs_len;
     struct gb_backend_tensor *tensors = gb_alloc((count + 1) * sizeof *tensors, err);
     struct gb_run *run = tensors ? model->backend->run_new(model->session, err) : NULL;
@@ -98,7 +99,7 @@ static bool run_engine(struct gb_inline *model, struct gb_job *job, struct gb_er
     if (ok) {
         uint64_t start = gb_now_us();
         ok = model->backend->run_go(run, tensors, outputs, &kept, err);
-        job->times.run_us = gb_now_us() - start;
+        *ret_run_us = gb_now_us() - start;
         ok = ok && take_outputs(model, job, run, kept, outputs, err);
     }
     if (run) {
@@ -128,18 +129,20 @@ static struct gb_error *job_error(const struct gb_worker *w, struct gb_error *wh
 static void run_job(struct gb_worker_hub *hub, struct gb_job *job) {
     struct gb_worker *w = job->worker;
     struct gb_error *e = NULL;
-    job->sent_us = gb_now_us();
-    job->times.queue_us = job->sent_us - job->submitted_us;
+    uint64_t run_us = 0;
     if (job->deadline_us <= job->sent_us) {
         gb_fail(&e, GB_DEADLINE_EXCEEDED,
                 "the deadline passed while an inference waited for model \"%s\"", w->name);
-    } else if (!run_engine(w->in_line, job, &e)) {
+    } else if (!run_engine(w->in_line, job, &run_us, &e)) {
         e = job_error(w, e);
     }
     (void)gb_worker_ref(w); /* the job's own may go with its end */
     pthread_mutex_lock(&w->lock);
     if (!e) {
-        w->run_us_average = (w->run_us_average * 7 + job->times.run_us) / 8;
+        w->run_us_average = (w->run_us_average * 7 + run_us) / 8;
+    }
+    if (!job->resolved) { /* cancelled by another thread meanwhile: its times are read by now */
+        job->times.run_us = run_us;
     }
     gb_job_end_locked(job, e);
     w->unsignalled = false; /* this thread delivers it right away */
@@ -162,6 +165,8 @@ static struct gb_job *next_job(struct gb_worker_hub *hub) {
         if (job) {
             gb_job_dequeue_locked(w, job);
             job->stage = GB_STAGE_RUNNING;
+            job->sent_us = gb_now_us();
+            job->times.queue_us = job->sent_us - job->submitted_us;
         }
         pthread_mutex_unlock(&w->lock);
         if (job && w->next) {
