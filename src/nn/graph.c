@@ -80,8 +80,13 @@ enum gb_nn_status gb_nn_load_by_name(struct gb_nn *nn, struct gb_span name, uint
 enum gb_nn_status gb_nn_load(struct gb_nn *nn, const struct gb_span *builders, size_t builders_len,
                              uint32_t encoding, uint32_t target, uint32_t *ret_graph,
                              uint32_t *ret_error) {
-    (void)builders, (void)builders_len, (void)encoding, (void)target, (void)ret_graph;
+    (void)builders, (void)encoding, (void)target, (void)ret_graph;
     struct gb_error *error = NULL;
+    if (builders_len > GB_NN_BUILDERS_MAX) {
+        gb_fail(&error, GB_INVALID_ARGUMENT, "a graph is given in more than %u parts",
+                GB_NN_BUILDERS_MAX);
+        return nn_give_error(nn, error, ret_error);
+    }
     gb_fail(&error, GB_GRANT_MISSING,
             "loading a model from the guest's bytes needs the grant \"nn-load\"");
     gb_hint(&error, "Give the host the model with --model NAME=PATH and open it by name.");

@@ -5,6 +5,8 @@
  */
 #include "nn/nn.h"
 
+#include <string.h>
+
 #include "base/alloc.h"
 #include "base/num.h"
 #include "nn/nn_internal.h"
@@ -139,7 +141,7 @@ void gb_nn_drop(struct gb_nn *nn, uint32_t handle) {
         return;
     case NN_TENSOR:
         nn_value_clear(&h->tensor->value);
-        gb_error_free(h->tensor->deferred);
+        nn_error_drop(nn, h->tensor->deferred);
         gb_free(h->tensor);
         break;
     case NN_GRAPH: /* models belong to the registry */
@@ -148,13 +150,81 @@ void gb_nn_drop(struct gb_nn *nn, uint32_t handle) {
         nn_context_free(nn, h->context);
         break;
     case NN_ERROR:
-        gb_error_free(h->error);
+        nn_error_drop(nn, h->error);
         break;
     }
     nn_handle_release(nn, handle);
 }
 
+/* A guest may say that a handle of one kind is another's; then it names nothing. */
+static void drop_as(struct gb_nn *nn, uint32_t handle, enum nn_kind kind) {
+    if (nn_handle_get(nn, handle, kind)) {
+        gb_nn_drop(nn, handle);
+    }
+}
+
+void gb_nn_drop_tensor(struct gb_nn *nn, uint32_t tensor) {
+    drop_as(nn, tensor, NN_TENSOR);
+}
+
+void gb_nn_drop_graph(struct gb_nn *nn, uint32_t graph) {
+    drop_as(nn, graph, NN_GRAPH);
+}
+
+void gb_nn_drop_context(struct gb_nn *nn, uint32_t context) {
+    drop_as(nn, context, NN_CONTEXT);
+}
+
+void gb_nn_drop_error(struct gb_nn *nn, uint32_t error) {
+    drop_as(nn, error, NN_ERROR);
+}
+
 /* ---- errors ---- */
+
+/* What an error takes, with its texts and causes; it does not change while a handle holds it. */
+static uint64_t error_bytes(const struct gb_error *error) {
+    uint64_t bytes = 0;
+    for (const struct gb_error *e = error; e; e = e->cause) {
+        const char *const texts[] = {e->message, e->hint, e->detail, e->value};
+        bytes += sizeof *e;
+        for (size_t i = 0; i < GB_COUNT(texts); i++) {
+            bytes += texts[i] ? strlen(texts[i]) + 1 : 0;
+        }
+    }
+    return bytes;
+}
+
+bool nn_error_charge(struct gb_nn *nn, const struct gb_error *error) {
+    struct gb_error *why = NULL;
+    if (gb_charge(nn->options.account, GB_CHARGE_HANDLE, error_bytes(error), &why)) {
+        return true;
+    }
+    nn_stop(nn, why);
+    return false;
+}
+
+void nn_error_drop(struct gb_nn *nn, struct gb_error *error) {
+    if (error) {
+        gb_uncharge(nn->options.account, GB_CHARGE_HANDLE, error_bytes(error));
+        gb_error_free(error);
+    }
+}
+
+/* As a new handle; NULL with nn->stop set. Takes error either way. */
+static struct nn_handle *error_wrap(struct gb_nn *nn, struct gb_error *error,
+                                    uint32_t *ret_error) {
+    if (!nn_error_charge(nn, error)) {
+        gb_error_free(error);
+        return NULL;
+    }
+    struct nn_handle *h = nn_handle_new(nn, NN_ERROR, ret_error);
+    if (!h) {
+        nn_error_drop(nn, error);
+        return NULL;
+    }
+    h->error = error;
+    return h;
+}
 
 enum gb_nn_status nn_stop(struct gb_nn *nn, struct gb_error *error) {
     gb_error_free(nn->stop);
@@ -165,13 +235,7 @@ enum gb_nn_status nn_stop(struct gb_nn *nn, struct gb_error *error) {
 enum gb_nn_status nn_give_error(struct gb_nn *nn, struct gb_error *error, uint32_t *ret_error) {
     gb_error_free(nn->last_error);
     nn->last_error = gb_error_copy(error);
-    struct nn_handle *h = nn_handle_new(nn, NN_ERROR, ret_error);
-    if (!h) {
-        gb_error_free(error);
-        return GB_NN_STOP;
-    }
-    h->error = error;
-    return GB_NN_ERROR;
+    return error_wrap(nn, error, ret_error) ? GB_NN_ERROR : GB_NN_STOP;
 }
 
 enum gb_nn_status gb_nn_refuse(struct gb_nn *nn, struct gb_error *error, uint32_t *ret_error) {
@@ -203,13 +267,7 @@ enum gb_nn_status gb_nn_error_new(struct gb_nn *nn, uint32_t code, struct gb_spa
         return nn_stop(nn, error);
     }
     gb_fail(&error, code_for(code), "%.*s", (int)data.len, (const char *)data.ptr);
-    struct nn_handle *h = nn_handle_new(nn, NN_ERROR, ret_error);
-    if (!h) {
-        gb_error_free(error);
-        return GB_NN_STOP;
-    }
-    h->error = error;
-    return GB_NN_OK;
+    return error_wrap(nn, error, ret_error) ? GB_NN_OK : GB_NN_STOP;
 }
 
 void gb_nn_error_info(struct gb_nn *nn, uint32_t error, enum gb_nn_code *ret_code,

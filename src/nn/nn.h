@@ -66,6 +66,8 @@ enum gb_nn_status gb_nn_tensor_info(struct gb_nn *nn, uint32_t tensor, const uin
  * empty tensor) is released. */
 enum gb_nn_status gb_nn_tensor_data(struct gb_nn *nn, uint32_t tensor, struct gb_span *ret_data,
                                     struct gb_mem **ret_mem);
+/* A guest hands over a model in parts; the bridge takes one more than these, to be refused. */
+#define GB_NN_BUILDERS_MAX 16u
 enum gb_nn_status gb_nn_load(struct gb_nn *nn, const struct gb_span *builders, size_t builders_len,
                              uint32_t encoding, uint32_t target, uint32_t *ret_graph,
                              uint32_t *ret_error);
@@ -106,5 +108,10 @@ enum gb_nn_status gb_nn_port_name(struct gb_nn *nn, uint32_t context, enum gb_nn
                                   uint32_t index, struct gb_span *ret_name, uint32_t *ret_error);
 /* Drops any handle: tensor, graph, context or error. Unknown ones are ignored. */
 void gb_nn_drop(struct gb_nn *nn, uint32_t handle);
+/* Drops a handle of that kind; any other is ignored. */
+void gb_nn_drop_tensor(struct gb_nn *nn, uint32_t tensor);
+void gb_nn_drop_graph(struct gb_nn *nn, uint32_t graph);
+void gb_nn_drop_context(struct gb_nn *nn, uint32_t context);
+void gb_nn_drop_error(struct gb_nn *nn, uint32_t error);
 
 #endif

@@ -81,6 +81,10 @@ struct nn_handle *nn_handle_get(const struct gb_nn *nn, uint32_t handle, enum nn
 /* Frees the slot; what it held is the caller's. */
 void nn_handle_release(struct gb_nn *nn, uint32_t handle);
 
+/* Charges an error that a handle will hold; false with nn->stop set. */
+bool nn_error_charge(struct gb_nn *nn, const struct gb_error *error);
+/* Gives the charge back and frees it; NULL is fine. */
+void nn_error_drop(struct gb_nn *nn, struct gb_error *error);
 /* Gives `error` (taken) to the guest as a new handle. */
 enum gb_nn_status nn_give_error(struct gb_nn *nn, struct gb_error *error, uint32_t *ret_error);
 /* Ends the call with `error` (taken). */

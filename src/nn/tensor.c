@@ -75,12 +75,17 @@ enum gb_nn_status gb_nn_tensor_new(struct gb_nn *nn, const uint32_t *dims, size_
         return nn_stop(nn, error);
     }
     if (!tensor_fill(nn, t, dims, dims_len, type, data, &error)) {
+        if (!nn_error_charge(nn, error)) {
+            gb_error_free(error);
+            gb_free(t);
+            return GB_NN_STOP;
+        }
         t->deferred = error;
     }
     struct nn_handle *h = nn_handle_new(nn, NN_TENSOR, ret_tensor);
     if (!h) {
         nn_value_clear(&t->value);
-        gb_error_free(t->deferred);
+        nn_error_drop(nn, t->deferred);
         gb_free(t);
         return GB_NN_STOP;
     }
@@ -119,7 +124,8 @@ bool nn_tensor_consume(struct gb_nn *nn, uint32_t tensor, struct nn_value *ret_v
     if (ok) {
         *ret_value = t->value;
     } else {
-        gb_error_move(err, t->deferred);
+        gb_error_move(err, gb_error_copy(t->deferred));
+        nn_error_drop(nn, t->deferred);
         nn_value_clear(&t->value);
     }
     gb_free(t);

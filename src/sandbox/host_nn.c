@@ -196,9 +196,24 @@ void gb_host_error_info(void *user, uint32_t error, uint32_t *ret_code, struct g
     *ret_data = gb_to_bridge(data);
 }
 
-void gb_host_drop(void *user, uint32_t handle) {
+void gb_host_tensor_drop(void *user, uint32_t tensor) {
     struct gb_call *c = user;
-    gb_nn_drop(c->nn, handle);
+    gb_nn_drop_tensor(c->nn, tensor);
+}
+
+void gb_host_graph_drop(void *user, uint32_t graph) {
+    struct gb_call *c = user;
+    gb_nn_drop_graph(c->nn, graph);
+}
+
+void gb_host_context_drop(void *user, uint32_t context) {
+    struct gb_call *c = user;
+    gb_nn_drop_context(c->nn, context);
+}
+
+void gb_host_error_drop(void *user, uint32_t error) {
+    struct gb_call *c = user;
+    gb_nn_drop_error(c->nn, error);
 }
 
 enum gbw_nn_status gb_host_error_new(void *user, uint32_t code, struct gbw_span data,

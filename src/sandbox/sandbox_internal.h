@@ -291,14 +291,15 @@ struct gb_call {
 extern const struct gbw_host gb_call_host;
 /* Wires the wasi:nn half of the table. */
 #define GB_NN_HOST_FIELDS                                                                          \
-    .tensor_new = gb_host_tensor_new, .tensor_drop = gb_host_drop,                                 \
+    .tensor_new = gb_host_tensor_new, .tensor_drop = gb_host_tensor_drop,                          \
     .tensor_info = gb_host_tensor_info, .tensor_data = gb_host_tensor_data,                        \
     .graph_load = gb_host_graph_load, .graph_load_by_name = gb_host_graph_load_by_name,            \
-    .graph_drop = gb_host_drop, .context_new = gb_host_context_new, .context_drop = gb_host_drop,  \
+    .graph_drop = gb_host_graph_drop, .context_new = gb_host_context_new,                          \
+    .context_drop = gb_host_context_drop,                                                          \
     .context_set_input = gb_host_set_input, .context_get_output = gb_host_get_output,              \
     .compute_start = gb_host_compute_start, .compute_poll = gb_host_compute_poll,                  \
     .compute_output = gb_host_compute_output, .compute_end = gb_host_compute_end,                  \
-    .error_info = gb_host_error_info, .error_drop = gb_host_drop,                                  \
+    .error_info = gb_host_error_info, .error_drop = gb_host_error_drop,                            \
     .error_new = gb_host_error_new, .witx_call = gb_host_witx_call,                                \
     .witx_error = gb_host_witx_error
 enum gbw_nn_status gb_host_tensor_new(void *user, const uint32_t *dims, size_t dims_len,
@@ -326,7 +327,10 @@ bool gb_host_compute_output(void *user, uint32_t job, size_t index,
                             struct gbw_named_tensor *ret_output);
 void gb_host_compute_end(void *user, uint32_t job);
 void gb_host_error_info(void *user, uint32_t error, uint32_t *ret_code, struct gbw_span *ret_data);
-void gb_host_drop(void *user, uint32_t handle);
+void gb_host_tensor_drop(void *user, uint32_t tensor);
+void gb_host_graph_drop(void *user, uint32_t graph);
+void gb_host_context_drop(void *user, uint32_t context);
+void gb_host_error_drop(void *user, uint32_t error);
 enum gbw_nn_status gb_host_error_new(void *user, uint32_t code, struct gbw_span data,
                                      uint32_t *ret_error);
 enum gbw_nn_status gb_host_status(struct gb_call *c, enum gb_nn_status status);
