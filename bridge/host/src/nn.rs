@@ -317,11 +317,14 @@ fn link_graph(linker: &mut Linker<Ctx>, version: &str) -> Result<()> {
     )
 }
 
+/// C refuses a graph of more parts than this without looking at them, so no more are taken.
+const GRAPH_PARTS_MAX: usize = 16;
+
 fn graph_load(
     mut store: StoreContextMut<Ctx>,
     (builders, encoding, target): (WasmList<WasmList<u8>>, Encoding, Target),
 ) -> Result<(NnResult<Graph>,)> {
-    let lists = builders.iter(&mut store)?.collect::<Result<Vec<_>>>()?;
+    let lists = builders.iter(&mut store)?.take(GRAPH_PARTS_MAX + 1).collect::<Result<Vec<_>>>()?;
     let spans: Vec<Span> =
         lists.iter().map(|list| Span::new(list.as_le_slice(store.as_context()))).collect();
     let (mut graph, mut error) = (0, 0);
