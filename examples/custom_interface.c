@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An interface of the embedder's own: custom_interface PROGRAM [ARGUMENT...]. The program may import
- * acme:metrics/metrics@1.0.0, which is defined here in C: counter, gauge, and read, whose answer is a
- * record. Each argument is one call; the numbers are kept across calls, since they are the host's.
+ * An interface of the embedder's own: custom_interface PROGRAM [ARGUMENT...]. The program may
+ * import acme:metrics/metrics@1.0.0, which is defined here in C: counter, gauge, and read, whose
+ * answer is a record. Each argument is one call; the numbers are kept across calls, since they are
+ * the host's.
  *
  * "--no-grant" as the first argument shows what a guest without the grant gets; an argument of more
  * than 1,000 bytes, which the sample guest tries to measure, what a host function that fails does.
@@ -104,7 +105,8 @@ static bool read_metric(void *user, struct gb_host_call *call, const struct gb_v
 static bool define(struct gb_host *host, struct metrics *m, struct gb_error **err) {
     return gb_host_define(host, METRICS, "counter", "func(name: string, value: u64)", counter, m,
                           err) &&
-           gb_host_define(host, METRICS, "gauge", "func(name: string, value: f64)", gauge, m, err) &&
+           gb_host_define(host, METRICS, "gauge", "func(name: string, value: f64)", gauge, m,
+                          err) &&
            gb_host_define(host, METRICS, "read",
                           "func(name: string) -> result<"
                           "record { name: string, total: u64, last: option<f64> }, string>",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * 1,000 calls on one thread, in an epoll loop of the embedder's own that has other things to watch (a
- * timer, here): epoll_1000 PROGRAM [ARGUMENT]. At most 100 calls are in flight at once.
+ * 1,000 calls on one thread, in an epoll loop of the embedder's own that has other things to watch
+ * (a timer, here): epoll_1000 PROGRAM [ARGUMENT]. At most 100 calls are in flight at once.
  */
 #include <glovebox/glovebox.h>
 #include <glovebox/value.h>

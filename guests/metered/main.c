@@ -23,8 +23,9 @@ bool exports_agent_run(agent_string_t *arg, agent_string_t *ret, agent_string_t 
         return false;
     }
     char line[100];
-    snprintf(line, sizeof line, "%.*s %llu %s", (int)reading.name.len, (const char *)reading.name.ptr,
-             (unsigned long long)reading.total, reading.last.is_some ? "measured" : "counted");
+    snprintf(line, sizeof line, "%.*s %llu %s", (int)reading.name.len,
+             (const char *)reading.name.ptr, (unsigned long long)reading.total,
+             reading.last.is_some ? "measured" : "counted");
     agent_string_dup(ret, line);
     acme_metrics_metrics_reading_free(&reading);
     return true;

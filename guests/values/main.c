@@ -106,7 +106,8 @@ bool ECHO(check_shape)(exports_glovebox_test_values_echo_shape_t *v,
     return false;
 }
 
-void ECHO(nothing)(void) {}
+void ECHO(nothing)(void) {
+}
 
 bool ECHO(tag)(agent_list_u8_t *v, agent_string_t *name, agent_list_u8_t *ret,
                agent_string_t *err) {

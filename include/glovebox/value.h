@@ -58,13 +58,13 @@ struct gb_text {
 };
 
 struct gb_value {
-    uint32_t kind;  /* enum gb_value_kind */
+    uint32_t kind; /* enum gb_value_kind */
     /* variant, enum: the case's number; option: 0 none, 1 some; result: 0 ok, 1 err */
     uint32_t which;
     union {
         bool boolean;
-        int64_t integer;   /* s8 … s64 */
-        uint64_t natural;  /* u8 … u64; char: the scalar value; flags: bit i stands for name i */
+        int64_t integer;  /* s8 … s64 */
+        uint64_t natural; /* u8 … u64; char: the scalar value; flags: bit i stands for name i */
         float f32;
         double f64;
         struct gb_text text; /* string, bytes */
@@ -105,10 +105,10 @@ struct gb_host_call; /* one entry of a host function */
  * becomes the cause of the call's error. */
 typedef bool gb_host_fn(void *user, struct gb_host_call *call, const struct gb_value *args,
                         size_t args_len, struct gb_value *ret, struct gb_error **err);
-/* Defines a function of an interface ("acme:metrics/metrics@1.0.0"). type is WIT's, with named types
- * written out: "func(name: string, point: record { x: f32, y: f32 }) -> result<u64, string>". Before
- * guests are loaded; for as long as the host lives. A guest that imports the interface needs the
- * grant of its name (gb_grant_options.interfaces) and every function under exactly its type. */
+/* Defines a function of an interface ("acme:metrics/metrics@1.0.0"). type is WIT's, with named
+ * types written out: "func(at: record { x: f32, y: f32 }) -> result<u64, string>". Before guests
+ * are loaded; for as long as the host lives. A guest that imports the interface needs the grant of
+ * its name (gb_grant_options.interfaces) and every function under exactly its type. */
 bool gb_host_define(struct gb_host *h, const char *interface, const char *name, const char *type,
                     gb_host_fn *fn, void *user, struct gb_error **err);
 void *gb_host_call_alloc(struct gb_host_call *call, size_t bytes, struct gb_error **err);
@@ -144,7 +144,7 @@ void gb_args_free(struct gb_args *a);
 
 /* Whether a function was called and returned. */
 bool gb_result_is_call(const struct gb_result *r);
-/* What the function returned, unwrapped where it is a result<…> (an err is the call's error); NULL:
+/* What the function returned, unwrapped where it is a result (an err is the call's error); NULL:
  * nothing. Borrowed from the result. */
 const struct gb_value *gb_result_value(const struct gb_result *r);
 /* The same as JSON; "null" for nothing; NULL where no function was called. gb_text_free. */

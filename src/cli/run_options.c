@@ -60,8 +60,8 @@ static const struct gb_option run_rows[] = {
              "engine's memory, and a deadline does not end a running inference."},
     GB_ENGINE_ROWS(struct gb_run_values),
     {.name = "call", .kind = GB_OPTION_TEXT, .offset = AT(call), .value = "NAME",
-     .help = "Call an exported function instead, such as greet or pkg:name/iface#greet (its version "
-             "where that is ambiguous); its result is printed as JSON."},
+     .help = "Call an exported function instead, such as greet or pkg:name/iface#greet (its "
+             "version where that is ambiguous); its result is printed as JSON."},
     {.name = "args", .kind = GB_OPTION_TEXT, .offset = AT(args), .value = "JSON",
      .help = "Its arguments: an array by position, or an object by parameter name; - reads them "
              "from stdin; default: none."},

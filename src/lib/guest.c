@@ -214,7 +214,8 @@ struct gb_guest *gb_lib_guest_load(struct gb_host *h, const char *path, const ch
         return NULL;
     }
     g->host = h;
-    if (!limits_of(h, limits, &g->limits, err) || !gb_lib_grants_copy(grants, h->customs, &g->grants, err) ||
+    if (!limits_of(h, limits, &g->limits, err) ||
+        !gb_lib_grants_copy(grants, h->customs, &g->grants, err) ||
         !guest_load(g, path, function, err)) {
         gb_guest_free(g);
         return NULL;

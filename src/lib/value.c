@@ -46,8 +46,8 @@ struct gb_args *gb_guest_read_args(const struct gb_guest *g, const char *json, s
     if (!gb_mul_u64(g->limits.memory_bytes, 2, &bytes_max)) {
         bytes_max = UINT64_MAX;
     }
-    a->values = gb_values_read(s, gb_span_make(json, json_bytes), GB_MAX(bytes_max, 2 * GB_MIB),
-                               err);
+    a->values =
+        gb_values_read(s, gb_span_make(json, json_bytes), GB_MAX(bytes_max, 2 * GB_MIB), err);
     if (!a->values) {
         if (err && *err && !(*err)->hint) {
             gb_hint(err, "The function is %.600s.", gb_guest_function_type(g));
@@ -73,8 +73,8 @@ bool gb_lib_values_check(const struct gb_guest *g, const struct gb_value *values
                          struct gb_error **err) {
     const struct gb_signature *s = gb_guest_signature(g);
     if (!s) {
-        return len == 0 || gb_fail(err, GB_INVALID_ARGUMENT,
-                                   "values are for guests of gb_guest_load_function");
+        return len == 0 ||
+               gb_fail(err, GB_INVALID_ARGUMENT, "values are for guests of gb_guest_load_function");
     }
     if (len != s->params_len) {
         return gb_fail(err, GB_INVALID_ARGUMENT, "the function takes %u values, and %zu were given",

@@ -123,9 +123,9 @@ bool gb_custom_judge(const struct gbw_item *item, const struct gb_grants *g,
     const struct gb_custom *c = exact ? exact : other;
     v->have = c->interface;
     v->grant = c->interface;
-    v->state = !exact                        ? GB_IMPORT_VERSION
+    v->state = !exact                      ? GB_IMPORT_VERSION
                : !granted(g, c->interface) ? GB_IMPORT_UNGRANTED
-                                             : GB_IMPORT_HAVE;
+                                           : GB_IMPORT_HAVE;
     v->advice = exact ? "Whoever runs the host grants it by its name."
                       : "Build the program against that version.";
     return true;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Interfaces that the embedder defines: a list of functions in C, known by the interface's full name
- * and granted by it, linked where a program imports them under exactly their type.
+ * Interfaces that the embedder defines: a list of functions in C, known by the interface's full
+ * name and granted by it, linked where a program imports them under exactly their type.
  *
  * Threads: defined before programs are loaded; a function is entered on the thread that steps its
  * call. Ownership: whoever made the list frees it, after its programs and calls.

@@ -117,9 +117,9 @@ static enum step type(struct parser *p) {
         const char *name;
         unsigned types;
         enum context is;
-    } others[] = {{"list", 1, GENERIC},    {"option", 1, GENERIC},  {"result", 2, GENERIC},
+    } others[] = {{"list", 1, GENERIC},      {"option", 1, GENERIC}, {"result", 2, GENERIC},
                   {"tuple", 10000, GENERIC}, {"record", 0, RECORD},  {"variant", 0, VARIANT},
-                  {"enum", 0, NAMES},      {"flags", 0, NAMES}};
+                  {"enum", 0, NAMES},        {"flags", 0, NAMES}};
     bool blank = p->blank;
     p->blank = false;
     if (blank && next_is(p, "_")) {

@@ -11,9 +11,9 @@ struct search {
     struct gb_span interface, name; /* wanted; interface may be empty */
     struct gb_export_pick pick;     /* the last candidate */
     size_t found;
-    bool exact;             /* the candidate's interface is the wanted one to the letter */
-    struct gb_buf names;    /* of candidates */
-    struct gb_buf all;      /* of all functions, cut */
+    bool exact;          /* the candidate's interface is the wanted one to the letter */
+    struct gb_buf names; /* of candidates */
+    struct gb_buf all;   /* of all functions, cut */
     struct gb_error *error;
 };
 
@@ -73,8 +73,7 @@ static void look(void *user, const struct gbw_item *item) {
     take(s, item);
 }
 
-static bool decide(struct search *s, const char *program, const char *call,
-                   struct gb_error **err) {
+static bool decide(struct search *s, const char *program, const char *call, struct gb_error **err) {
     char quoted[GB_QUOTE_CAP];
     gb_text_quote(gb_span_of(call), quoted);
     if (s->error) {
@@ -122,8 +121,7 @@ bool gb_signature_check(const struct gb_signature *s, const char *call, const ch
         return true;
     }
     char quoted[GB_QUOTE_CAP];
-    gb_fail(err, GB_UNSUPPORTED,
-            "\"%s\" is %s: not all of its types can cross as values", call,
+    gb_fail(err, GB_UNSUPPORTED, "\"%s\" is %s: not all of its types can cross as values", call,
             gb_text_quote(gb_span_of(type), quoted));
     return gb_hint(err, "Call a function whose parameters and result are plain values.");
 }

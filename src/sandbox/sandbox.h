@@ -105,8 +105,9 @@ enum gb_entry { GB_ENTRY_AGENT, GB_ENTRY_COMMAND, GB_ENTRY_START, GB_ENTRY_CALL 
 struct gb_program *gb_program_load(struct gb_sandbox *s, const char *name, struct gb_span bytes,
                                    const struct gb_limits *limits, const struct gb_grants *grants,
                                    struct gb_error **err);
-/* The same, to enter the exported function that call names: "greet", "pkg:name/iface#greet", with or
- * without version. Errors also: not-found, invalid-argument (ambiguous), unsupported (resources). */
+/* The same, to enter the exported function that call names: "greet", "pkg:name/iface#greet", with
+ * or without version. Errors also: not-found, invalid-argument (ambiguous), unsupported (types that
+ * are no values). */
 struct gb_program *gb_program_load_call(struct gb_sandbox *s, const char *name,
                                         struct gb_span bytes, const struct gb_limits *limits,
                                         const struct gb_grants *grants, const char *call,

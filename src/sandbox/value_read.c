@@ -26,17 +26,17 @@ struct gb_values {
 
 /* A container whose children are being read. */
 struct level {
-    uint32_t type;         /* number of its node; GB_VALUE_NO_TYPE: the arguments */
-    bool named;            /* the JSON is an object of members */
-    uint32_t member_first; /* record, tuple, arguments: of items[0] */
-    uint32_t child_type;   /* else: of all children */
+    uint32_t type;          /* number of its node; GB_VALUE_NO_TYPE: the arguments */
+    bool named;             /* the JSON is an object of members */
+    uint32_t member_first;  /* record, tuple, arguments: of items[0] */
+    uint32_t child_type;    /* else: of all children */
     const char *child_name; /* of a payload: "ok", a case; may be NULL */
     size_t child_name_len;
     struct gb_value *items;
     size_t len;
     size_t json_len, done; /* children in the JSON, which may be too few or too many */
-    size_t at;        /* the child that is being read, for the path */
-    yyjson_val *next; /* the next child; where named, its key */
+    size_t at;             /* the child that is being read, for the path */
+    yyjson_val *next;      /* the next child; where named, its key */
 };
 struct reader {
     const struct gb_signature *s;
@@ -128,8 +128,7 @@ static const char *path_of(const struct reader *r, char path[PATH_CAP]) {
         } else if (l->named) {
             path_append(path, &len, ".", 1);
             path_append(path, &len, l->child_name, l->child_name_len);
-        } else if (!(l->type != GB_VALUE_NO_TYPE &&
-                     r->s->types[l->type].kind == GB_VALUE_OPTION)) {
+        } else if (!(l->type != GB_VALUE_NO_TYPE && r->s->types[l->type].kind == GB_VALUE_OPTION)) {
             int n = snprintf(number, sizeof number, "[%zu]", l->at);
             path_append(path, &len, number, n > 0 ? (size_t)n : 0);
         }
@@ -508,7 +507,8 @@ static bool read_variant(struct reader *r, uint32_t type, yyjson_val *json, stru
     }
     struct gb_value_member member = r->s->members[t->first + to->which];
     if (alone != (member.type == GB_VALUE_NO_TYPE)) {
-        const char *what = alone ? "a value is missing in the case" : "no value belongs to the case";
+        const char *what =
+            alone ? "a value is missing in the case" : "no value belongs to the case";
         return bad_name(r, what, member.name.ptr, member.name.len);
     }
     return alone || enter_payload(r, type, member.type, member.name.ptr, member.name.len,
@@ -660,8 +660,8 @@ static bool parse(struct gb_values *v, struct gb_span json, const char *root, ui
         return gb_fail(err, GB_INVALID_ARGUMENT, "%s: %zu bytes of JSON; the limit is %llu", root,
                        json.len, (unsigned long long)bytes_max);
     }
-    v->alc = (yyjson_alc){
-        .malloc = json_malloc, .realloc = json_realloc, .free = json_free, .ctx = v};
+    v->alc =
+        (yyjson_alc){.malloc = json_malloc, .realloc = json_realloc, .free = json_free, .ctx = v};
     yyjson_read_err why = {0};
     /* The text is copied and not written to: the type lacks a const. */
     union {

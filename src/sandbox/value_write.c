@@ -13,7 +13,7 @@ struct level {
     const struct gb_value_type *type; /* of the container */
     const struct gb_value *items;
     size_t at, len;
-    char close;      /* ']' or '}' */
+    char close; /* ']' or '}' */
 };
 struct writer {
     const struct gb_signature *s;
@@ -161,8 +161,8 @@ static bool push(struct writer *w, const struct gb_value_type *t, const struct g
     if (w->depth == GB_VALUE_DEPTH_MAX) {
         return wrong("it is nested too deeply", err);
     }
-    w->levels[w->depth++] = (struct level){
-        .type = t, .items = v->of.list.items, .len = v->of.list.len, .close = close};
+    w->levels[w->depth++] =
+        (struct level){.type = t, .items = v->of.list.items, .len = v->of.list.len, .close = close};
     return put(w, open, err);
 }
 
@@ -302,13 +302,13 @@ bool gb_value_write(const struct gb_signature *s, uint32_t type, const struct gb
 
 const char *gb_value_kind_text(uint32_t kind) {
     static const char *const texts[] = {
-        [GB_VALUE_BOOL] = "bool",     [GB_VALUE_S8] = "s8",           [GB_VALUE_U8] = "u8",
-        [GB_VALUE_S16] = "s16",       [GB_VALUE_U16] = "u16",         [GB_VALUE_S32] = "s32",
-        [GB_VALUE_U32] = "u32",       [GB_VALUE_S64] = "s64",         [GB_VALUE_U64] = "u64",
-        [GB_VALUE_F32] = "f32",       [GB_VALUE_F64] = "f64",         [GB_VALUE_CHAR] = "char",
-        [GB_VALUE_STRING] = "string", [GB_VALUE_BYTES] = "list<u8>",  [GB_VALUE_LIST] = "list",
-        [GB_VALUE_RECORD] = "record", [GB_VALUE_TUPLE] = "tuple",     [GB_VALUE_VARIANT] = "variant",
-        [GB_VALUE_ENUM] = "enum",     [GB_VALUE_OPTION] = "option",   [GB_VALUE_RESULT] = "result",
+        [GB_VALUE_BOOL] = "bool",     [GB_VALUE_S8] = "s8",          [GB_VALUE_U8] = "u8",
+        [GB_VALUE_S16] = "s16",       [GB_VALUE_U16] = "u16",        [GB_VALUE_S32] = "s32",
+        [GB_VALUE_U32] = "u32",       [GB_VALUE_S64] = "s64",        [GB_VALUE_U64] = "u64",
+        [GB_VALUE_F32] = "f32",       [GB_VALUE_F64] = "f64",        [GB_VALUE_CHAR] = "char",
+        [GB_VALUE_STRING] = "string", [GB_VALUE_BYTES] = "list<u8>", [GB_VALUE_LIST] = "list",
+        [GB_VALUE_RECORD] = "record", [GB_VALUE_TUPLE] = "tuple",    [GB_VALUE_VARIANT] = "variant",
+        [GB_VALUE_ENUM] = "enum",     [GB_VALUE_OPTION] = "option",  [GB_VALUE_RESULT] = "result",
         [GB_VALUE_FLAGS] = "flags",   [GB_VALUE_OTHER] = "resource"};
     return kind < GB_COUNT(texts) && texts[kind] ? texts[kind] : "unknown";
 }

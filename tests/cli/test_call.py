@@ -51,7 +51,8 @@ def b64(data):
     return {"base64": base64.b64encode(data).decode()}
 
 
-DEEP = {"name": "é\n\"\\ \u0000\U0001f980", "points": [{"x": 0.1, "y": 1e20}, {"x": -0.0, "y": 0.5}],
+DEEP = {"name": "é\n\"\\ \u0000\U0001f980",
+        "points": [{"x": 0.1, "y": 1e20}, {"x": -0.0, "y": 0.5}],
         "kind": {"at": [-5, 7]}, "outcome": {"err": "dark-green"}, "modes": ["write", "run-fast"],
         "pair": [255, ["", "b"]]}
 
@@ -67,7 +68,8 @@ SAME = [
     ("bytes", [b64(b""), b64(b"\x00\xff\x10"), b64(bytes(range(256)))]),
     ("list", [[], [1, 2, 3]]), ("strings", [[], ["a", ""]]),
     ("point", [{"x": 0.25, "y": -1.0}]), ("tuple", [[7, "seven", True]]),
-    ("color", ["red", "dark-green", "blue"]), ("modes", [[], ["read"], ["read", "write", "run-fast"]]),
+    ("color", ["red", "dark-green", "blue"]),
+    ("modes", [[], ["read"], ["read", "write", "run-fast"]]),
     ("shape", ["nothing", {"circle": 1.5}, {"named": "x"}, {"at": [1, -1]}]),
     ("option", [None, "here"]),
     ("nested", [None, {"some": None}, {"some": 5}]),
@@ -103,7 +105,8 @@ def test_floats_are_printed_with_the_fewest_digits():
             continue
         text = gb.glovebox("run", "--call", "echo-f32", "--args", f"[{number!r}]", GUEST).stdout
         assert struct.pack("f", float(text)) == struct.pack("I", bits)
-        assert sum(c.isdigit() for c in text.lower().split("e")[0].strip("0.-")) <= 9 or "e" not in text
+        digits = text.lower().split("e")[0].strip("0.-\n").replace(".", "")
+        assert len(digits) <= 9 or "e" not in text
 
 
 def test_results_at_the_top_are_unwrapped():
@@ -190,7 +193,8 @@ def test_what_is_no_json():
 def test_names_that_are_ambiguous_or_unknown():
     out = call("greet", ["x"])
     assert out.code == "invalid-argument"
-    assert "greeter@1.0.0#greet" in out.error["hint"] and "stranger@1.0.0#greet" in out.error["hint"]
+    for name in ("greeter@1.0.0#greet", "stranger@1.0.0#greet"):
+        assert name in out.error["hint"]
     out = call("gret", ["x"])
     assert (out.code, out.status) == ("not-found", 101) and "echo-bool" in out.error["hint"]
     assert call(f"{GREETER}@2.0.0#greet", ["x"]).code == "not-found"

@@ -1,22 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The programs of examples/, compiled against the library beside the program under test."""
 import os
-import pathlib
 import subprocess
 
 import pytest
 
 import gb
 
-LIBRARIES = pathlib.Path(gb.BINARY).resolve().parent / "lib"
-OUTER = gb.environment(GLOVEBOX_COMPILER=os.environ.get("GLOVEBOX_COMPILER"))
+# Beside the program under test; sanitized builds have no shared library: then the release's.
+PLACES = (gb.BINARY.parent / "lib", gb.BINARY.parents[1] / "lib", gb.ROOT / "build" / "lib")
 
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):
     folder = tmp_path_factory.mktemp("examples")
-    library = next((p for p in (LIBRARIES, gb.ROOT / "build" / "lib", gb.ROOT / "build" / "release")
-                    if (p / "libglovebox.so").exists()), None)
+    library = next((p for p in PLACES if (p / "libglovebox.so").exists()), None)
     assert library, "there is no libglovebox.so"
 
     def build(name):
@@ -30,10 +28,9 @@ def example(tmp_path_factory):
         return program
 
     def run(name, *args):
-        env = dict(OUTER)
-        env.setdefault("GLOVEBOX_COMPILER",
-                       str(pathlib.Path(gb.BINARY).resolve().parent / "glovebox-compiler"))
-        return gb.command([build(name), *args], env=env, stdin=subprocess.DEVNULL)
+        compiler = os.environ.get("GLOVEBOX_COMPILER", gb.BINARY.parent / "glovebox-compiler")
+        return gb.command([build(name), *args], env=gb.environment(GLOVEBOX_COMPILER=compiler),
+                          stdin=subprocess.DEVNULL)
     return run
 
 
@@ -73,7 +70,8 @@ def test_a_host_function_that_fails_traps_the_guest_with_its_error(example):
 @pytest.mark.parametrize("imports,text", [
     ('(export "counter" (func (param "name" string) (param "value" u32)))',
      'as func(name: string, value: u32); this host has func(name: string, value: u64)'),
-    ('(export "count" (func))', '"count" of "acme:metrics/metrics@1.0.0", which this host does not'),
+    ('(export "count" (func))',
+     '"count" of "acme:metrics/metrics@1.0.0", which this host does not have'),
 ])
 def test_another_type_is_said_before_anything_runs(example, tmp_path, imports, text):
     path = tmp_path / "other.wat"
@@ -87,7 +85,8 @@ def test_another_version_is_said(example, tmp_path):
     path = tmp_path / "other.wat"
     path.write_text('(component (import "acme:metrics/metrics@2.0.0" (instance)))')
     out = example("custom_interface", path, "x")
-    assert "import-missing" in out.stderr and "this host has acme:metrics/metrics@1.0.0" in out.stderr
+    assert "error: import-missing: " in out.stderr
+    assert "this host has acme:metrics/metrics@1.0.0" in out.stderr
 
 
 def test_1000_calls_on_one_thread(example):

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * JSON to values: no crash, no leak, an error exactly when it fails; and what was read is written as
- * JSON that reads and writes the same again. The first byte chooses the type; past the last one the
- * rest is read as arguments. Built without libFuzzer (GB_FUZZ_REPLAY) it runs the files given.
+ * JSON to values: no crash, no leak, an error exactly when it fails; and what was read is written
+ * as JSON that reads and writes the same again. The first byte chooses the type; past the last one
+ * the rest is read as arguments. Built without libFuzzer (GB_FUZZ_REPLAY) it runs the files given.
  */
 #include <stdio.h>
 #include <stdlib.h>

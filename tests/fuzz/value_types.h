@@ -20,16 +20,29 @@ enum {
     T_COUNT
 };
 
-#define T_NAME(text) {text, sizeof(text) - 1}
+#define T_NAME(text)                                                                               \
+    { text, sizeof(text) - 1 }
 #define T_NONE GB_VALUE_NO_TYPE
-static const struct gb_value_member t_members[] = {
-    {{NULL, 0}, 12},        {{NULL, 0}, 6},         {{NULL, 0}, T_OPTION},
-    {{NULL, 0}, 13},        {{NULL, 0}, T_NONE},    {{NULL, 0}, 2},
-    {{NULL, 0}, 12},        {T_NAME("first"), 12},  {T_NAME("last-name"), T_LIST},
-    {T_NAME("none"), T_NONE}, {T_NAME("num"), 8},   {T_NAME("rec"), T_RECORD},
-    {T_NAME("opt"), T_OPTION}, {T_NAME("red"), T_NONE}, {T_NAME("dark-green"), T_NONE},
-    {T_NAME("read"), T_NONE}, {T_NAME("run-fast"), T_NONE}, {{NULL, 0}, T_RECORD},
-    {T_NAME("person"), T_RECORD}, {T_NAME("rest"), T_VARIANT}};
+static const struct gb_value_member t_members[] = {{{NULL, 0}, 12},
+                                                   {{NULL, 0}, 6},
+                                                   {{NULL, 0}, T_OPTION},
+                                                   {{NULL, 0}, 13},
+                                                   {{NULL, 0}, T_NONE},
+                                                   {{NULL, 0}, 2},
+                                                   {{NULL, 0}, 12},
+                                                   {T_NAME("first"), 12},
+                                                   {T_NAME("last-name"), T_LIST},
+                                                   {T_NAME("none"), T_NONE},
+                                                   {T_NAME("num"), 8},
+                                                   {T_NAME("rec"), T_RECORD},
+                                                   {T_NAME("opt"), T_OPTION},
+                                                   {T_NAME("red"), T_NONE},
+                                                   {T_NAME("dark-green"), T_NONE},
+                                                   {T_NAME("read"), T_NONE},
+                                                   {T_NAME("run-fast"), T_NONE},
+                                                   {{NULL, 0}, T_RECORD},
+                                                   {T_NAME("person"), T_RECORD},
+                                                   {T_NAME("rest"), T_VARIANT}};
 static const struct gb_value_type t_types[T_COUNT] = {
     {GB_VALUE_BOOL, 0, 0},   {GB_VALUE_S8, 0, 0},     {GB_VALUE_U8, 0, 0},
     {GB_VALUE_S16, 0, 0},    {GB_VALUE_U16, 0, 0},    {GB_VALUE_S32, 0, 0},

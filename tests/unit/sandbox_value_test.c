@@ -65,9 +65,11 @@ static void places_of_wrong_values(void **state) {
     (void)state;
     assert_refused(T_RECORDS, "[{\"first\":\"a\",\"last-name\":[\"b\",1]}]",
                    "v[0].last-name[1]: expected string, got number");
-    assert_refused(T_VARIANT, "{\"rec\":{\"first\":1}}", "v.rec.first: expected string, got number");
+    assert_refused(T_VARIANT, "{\"rec\":{\"first\":1}}",
+                   "v.rec.first: expected string, got number");
     assert_refused(T_VARIANT, "{\"num\":1,\"none\":2}", "v: expected variant, got object");
-    assert_refused(T_RESULT, "{\"ok\":[300]}", "v.ok[0]: expected u8 (0 to 255), got another number");
+    assert_refused(T_RESULT, "{\"ok\":[300]}",
+                   "v.ok[0]: expected u8 (0 to 255), got another number");
     assert_refused(T_NESTED, "{\"some\":\"x\"}",
                    "v.some: expected u32 (0 to 4294967295), got another string");
     assert_refused(T_OTHER, "1", "v: a resource cannot be given as a value");
@@ -77,8 +79,9 @@ static void places_of_wrong_values(void **state) {
 static void base64_is_canonical(void **state) {
     (void)state;
     static const char *const good[] = {"", "AA==", "AAE=", "AAEC", "+/+/", "/w=="};
-    static const char *const bad[] = {"A", "AA", "AAA", "AA=", "AAF=", "AB==", "A===", "AA==AA==",
-                                      "AA\n=", "AA=A", "====", "\xff\xff\xff\xff"};
+    static const char *const bad[] = {
+        "A",    "AA",       "AAA",   "AA=",  "AAF=", "AB==",
+        "A===", "AA==AA==", "AA\n=", "AA=A", "====", "\xff\xff\xff\xff"};
     uint8_t room[16];
     size_t len;
     for (size_t i = 0; i < GB_COUNT(good); i++) {
@@ -154,10 +157,21 @@ static void types_of_host_functions(void **state) {
         {"func(v:variant{none,some-thing(list<string>)},e:enum{a,b},f:flags{x})",
          "func(v: variant { none, some-thing(list<string>) }, e: enum { a, b }, f: flags { x })"},
     };
-    static const char *const bad[] = {"", "fun()", "func", "func(a)", "func(a: )", "func(a: level)",
-                                      "func(a: list)", "func(a: list<u8)", "func(a: list<u8, u8>)",
-                                      "func(a: option<_>)", "func() -> ", "func() x",
-                                      "func() -> u8 -> u8", "func(r: record {})", "func(,)",
+    static const char *const bad[] = {"",
+                                      "fun()",
+                                      "func",
+                                      "func(a)",
+                                      "func(a: )",
+                                      "func(a: level)",
+                                      "func(a: list)",
+                                      "func(a: list<u8)",
+                                      "func(a: list<u8, u8>)",
+                                      "func(a: option<_>)",
+                                      "func() -> ",
+                                      "func() x",
+                                      "func() -> u8 -> u8",
+                                      "func(r: record {})",
+                                      "func(,)",
                                       "func(a: u8 b: u8)"};
     for (size_t i = 0; i < GB_COUNT(rows); i++) {
         char *text = gb_custom_type(rows[i][0], NULL);
@@ -175,9 +189,9 @@ static void types_of_host_functions(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values_read_and_write),       cmocka_unit_test(places_of_wrong_values),
-        cmocka_unit_test(base64_is_canonical),         cmocka_unit_test(values_that_lie_are_refused),
-        cmocka_unit_test(every_allocation_may_fail),   cmocka_unit_test(types_of_host_functions),
+        cmocka_unit_test(values_read_and_write),     cmocka_unit_test(places_of_wrong_values),
+        cmocka_unit_test(base64_is_canonical),       cmocka_unit_test(values_that_lie_are_refused),
+        cmocka_unit_test(every_allocation_may_fail), cmocka_unit_test(types_of_host_functions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
