@@ -223,6 +223,7 @@ static bool load(struct gb_worker *w, const struct gb_worker_spec *spec, struct 
     memcpy(w->outputs, out, outputs * sizeof *out);
     w->inputs_len = inputs;
     w->outputs_len = outputs;
+    gb_ports_bind(w->inputs, inputs, w->outputs, outputs, w->outputs_bound);
     return admit(model, w, &w->loaded.warm_us, err);
 }
 

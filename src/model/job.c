@@ -19,20 +19,6 @@
 
 /* ---- shapes ---- */
 
-/* The size that the inputs give to a symbol; false when none does. */
-static bool symbol_bound(const struct gb_worker *w, const struct gb_job *job, const char *symbol,
-                         uint64_t *ret_size) {
-    for (size_t i = 0; i < w->inputs_len; i++) {
-        for (size_t d = 0; d < w->inputs[i].rank; d++) {
-            if (w->inputs[i].dims[d] < 0 && strcmp(w->inputs[i].symbols[d], symbol) == 0) {
-                *ret_size = job->tensors[i].dims[d];
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
 /* Outputs whose every dimension is fixed or bound by the inputs can be written in place. */
 static void predict_output(const struct gb_worker *w, struct gb_job *job, size_t index) {
     const struct gb_port *port = &w->outputs[index];
@@ -41,9 +27,12 @@ static void predict_output(const struct gb_worker *w, struct gb_job *job, size_t
     for (size_t d = 0; d < port->rank; d++) {
         if (port->dims[d] >= 0) {
             t->dims[d] = (uint64_t)port->dims[d];
-        } else if (port->symbols[d][0] == '\0' ||
-                   !symbol_bound(w, job, port->symbols[d], &t->dims[d])) {
-            return;
+        } else {
+            uint16_t from = w->outputs_bound[GB_DIM(index, d)];
+            if (from == GB_DIM_UNBOUND) {
+                return;
+            }
+            t->dims[d] = job->tensors[from / GB_WIRE_RANK_MAX].dims[from % GB_WIRE_RANK_MAX];
         }
     }
     t->known = gb_tensor_bytes((enum gb_type)port->type, t->dims, t->rank, &t->bytes);

@@ -90,6 +90,9 @@ struct gb_model_info {
     uint64_t deadline_us;      /* of the sidecar, for one inference; 0: none of its own */
     size_t inputs_len;
     const struct gb_port *inputs;
+    /* By GB_DIM of an input's dimension: the first one before it of the same symbol, or
+     * GB_DIM_UNBOUND. NULL: no dimension has a symbol. */
+    const uint16_t *inputs_bound;
     size_t outputs_len;
     const struct gb_port *outputs;
     size_t findings_len;
@@ -100,6 +103,15 @@ struct gb_model_info {
 const struct gb_model_info *gb_model_info(const struct gb_model *m);
 /* "f32[batch,64]"; for messages and logs. Text is cut to cap. */
 void gb_port_text(const struct gb_port *port, char *text, size_t cap);
+
+/* A dimension among all ports as one number, and a table of such numbers. */
+#define GB_DIM(port, dim) ((uint16_t)((port) * GB_WIRE_RANK_MAX + (dim)))
+#define GB_DIMS_MAX (GB_WIRE_PORTS_MAX * GB_WIRE_RANK_MAX)
+#define GB_DIM_UNBOUND UINT16_MAX
+/* For every dimension of `ports` the first one of the inputs with the same symbol (where ports are
+ * the inputs: the first before it). Compares all with all, so it is done once, at load. */
+void gb_ports_bind(const struct gb_port *inputs, size_t inputs_len, const struct gb_port *ports,
+                   size_t ports_len, uint16_t ret_bound[GB_DIMS_MAX]);
 
 /* ---- tensor memory ---- */
 

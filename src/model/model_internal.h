@@ -36,6 +36,7 @@ struct gb_model {
     char digest[GB_DIGEST_TEXT_BYTES];
     struct gb_sidecar sidecar;
     struct gb_port *ports; /* inputs, then outputs */
+    uint16_t inputs_bound[GB_DIMS_MAX];
     char **findings;       /* info.findings_len of them */
     struct gb_error *reason;
     int stored_fd;            /* of the store, checked and hashed; -1: a small file */

@@ -121,6 +121,8 @@ bool gb_model_set_ports(struct gb_model *m, const struct gb_port *inputs, size_t
     m->ports = ports;
     m->info.inputs = ports;
     m->info.inputs_len = inputs_len;
+    gb_ports_bind(ports, inputs_len, ports, inputs_len, m->inputs_bound);
+    m->info.inputs_bound = m->inputs_bound;
     m->info.outputs = ports + inputs_len;
     m->info.outputs_len = outputs_len;
     return true;

@@ -152,6 +152,7 @@ struct gb_worker {
     struct gb_port *outputs;
     size_t inputs_len;
     size_t outputs_len;
+    uint16_t outputs_bound[GB_DIMS_MAX]; /* gb_ports_bind */
     size_t inputs_seen; /* of this process */
     size_t outputs_seen;
     struct gb_msg_loaded loaded;

@@ -179,6 +179,7 @@ static bool on_loaded(struct gb_worker *w, const struct gb_msg_loaded *loaded,
     if (!w->ever_ready) {
         w->inputs_len = loaded->inputs;
         w->outputs_len = loaded->outputs;
+        gb_ports_bind(w->inputs, w->inputs_len, w->outputs, w->outputs_len, w->outputs_bound);
         w->loaded = *loaded;
         w->run_us_average = GB_MIN(loaded->warm_us, 60 * (uint64_t)1000000);
     }

@@ -90,37 +90,21 @@ bool nn_check_value(const struct gb_model_info *info, size_t port, const struct 
                                         : "Convert the elements before making the tensor.");
 }
 
-/* The size that `symbol` has in the inputs before (port, dim), or -1. */
-static int64_t bound_before(const struct gb_model_info *info, const struct nn_value *values,
-                            size_t port, uint32_t dim, size_t *ret_port) {
-    const char *symbol = info->inputs[port].symbols[dim];
-    for (size_t p = 0; p <= port; p++) {
-        const struct gb_port *other = &info->inputs[p];
-        uint32_t end = p == port ? dim : other->rank;
-        for (uint32_t d = 0; d < end; d++) {
-            if (other->dims[d] < 0 && strcmp(other->symbols[d], symbol) == 0) {
-                *ret_port = p;
-                return values[p].dims[d];
-            }
-        }
-    }
-    return -1;
-}
-
 static bool check_symbols(const struct gb_model_info *info, const struct nn_value *values,
                           size_t port, struct gb_error **err) {
     const struct gb_port *want = &info->inputs[port];
-    for (uint32_t d = 0; d < want->rank; d++) {
-        if (want->dims[d] >= 0 || want->symbols[d][0] == '\0') {
+    for (uint32_t d = 0; info->inputs_bound && d < want->rank; d++) {
+        uint16_t first = info->inputs_bound[GB_DIM(port, d)];
+        if (first == GB_DIM_UNBOUND) {
             continue;
         }
-        size_t other = 0;
-        int64_t bound = bound_before(info, values, port, d, &other);
-        if (bound >= 0 && bound != (int64_t)values[port].dims[d]) {
+        size_t other = first / GB_WIRE_RANK_MAX;
+        uint32_t bound = values[other].dims[first % GB_WIRE_RANK_MAX];
+        if (bound != values[port].dims[d]) {
             gb_fail(err, GB_INPUT_SHAPE,
-                    "the dimension \"%s\" of the model \"%s\" is %lld in the input \"%s\" and "
+                    "the dimension \"%s\" of the model \"%s\" is %u in the input \"%s\" and "
                     "%u in the input \"%s\"",
-                    want->symbols[d], info->name, (long long)bound, info->inputs[other].name,
+                    want->symbols[d], info->name, bound, info->inputs[other].name,
                     values[port].dims[d], want->name);
             return gb_hint(err, "Dimensions of one name have one size within an inference.");
         }

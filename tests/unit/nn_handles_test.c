@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The handle table of wasi:nn without a model: what is charged, and what a drop takes. */
+/* wasi:nn without a worker: what is charged, what a drop takes, which inputs fit. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/num.h"
-#include "nn/nn.h"
+#include "nn/nn_internal.h"
 
 struct state {
     struct gb_account *account;
@@ -141,6 +141,27 @@ static void graph_of_too_many_parts_is_refused_as_such(void **state) {
     close_nn(&s);
 }
 
+static void dimensions_of_one_name_have_one_size(void **state) {
+    (void)state;
+    const struct gb_port ports[2] = {
+        {.name = "a", .type = GB_TYPE_F32, .rank = 2, .dims = {-1, 3}, .symbols = {"n"}},
+        {.name = "b", .type = GB_TYPE_F32, .rank = 2, .dims = {-1, -1}, .symbols = {"n", "m"}}};
+    uint16_t bound[GB_DIMS_MAX];
+    gb_ports_bind(ports, 2, ports, 2, bound);
+    const struct gb_model_info info = {
+        .name = "twins", .inputs = ports, .inputs_len = 2, .inputs_bound = bound};
+    struct nn_value values[2] = {{.dims = {4, 3}, .rank = 2, .set = true},
+                                 {.dims = {4, 9}, .rank = 2, .set = true}};
+    struct gb_error *e = NULL;
+    assert_true(nn_check_inputs(&info, values, &e));
+    values[1].dims[0] = 5;
+    assert_false(nn_check_inputs(&info, values, &e));
+    assert_int_equal(e->code, GB_INPUT_SHAPE);
+    assert_string_equal(e->message, "the dimension \"n\" of the model \"twins\" is 4 in the input "
+                                    "\"a\" and 5 in the input \"b\"");
+    gb_error_free(e);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_of_an_error_is_charged_and_given_back),
@@ -148,6 +169,7 @@ int main(void) {
         cmocka_unit_test(error_of_a_tensor_is_charged_until_it_is_told),
         cmocka_unit_test(drop_takes_only_its_own_kind),
         cmocka_unit_test(graph_of_too_many_parts_is_refused_as_such),
+        cmocka_unit_test(dimensions_of_one_name_have_one_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
