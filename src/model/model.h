@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Models: name -> digest -> metadata -> worker. The registry holds every model of a run or a server;
- * each ready model has one jailed worker process, supervised here.
+ * Models: name -> digest -> metadata -> worker. The registry holds every model of a run or a
+ * server; each ready model has one jailed worker process, supervised here.
  *
  * Threads: a registry is filled and started by one thread; afterwards find, info, memory and jobs
  * may be used from any thread. One supervisor thread inside holds the control channels, deaths,
- * restarts and the grace timers of cancelled jobs. Completions are delivered by gb_registry_drain on
- * whichever thread watches gb_registry_event_fd.
+ * restarts and the grace timers of cancelled jobs. Completions are delivered by gb_registry_drain
+ * on whichever thread watches gb_registry_event_fd.
  * Ownership: counted objects; see each function. Errors: as error codes say; nothing aborts.
  */
 #ifndef GB_MODEL_MODEL_H
@@ -54,8 +54,8 @@ struct gb_registry *gb_registry_new(const struct gb_registry_options *options,
 /* Stops the workers, waits for them, frees everything not referenced elsewhere. */
 void gb_registry_free(struct gb_registry *r);
 
-/* Adds every .onnx and .gguf of a directory under its file stem, with its sidecar <stem>.toml. A bad
- * file is kept as rejected; two of one stem fail with GB_MODEL_DUPLICATE. */
+/* Adds every .onnx and .gguf of a directory under its file stem, with its sidecar <stem>.toml. A
+ * bad file is kept as rejected; two of one stem fail with GB_MODEL_DUPLICATE. */
 bool gb_registry_add_dir(struct gb_registry *r, const char *dir, struct gb_error **err);
 /* As gb_registry_add_dir, leaving out the files whose names are taken: for a directory that nobody
  * asked for, behind models that somebody named. */
@@ -115,13 +115,14 @@ void gb_ports_bind(const struct gb_port *inputs, size_t inputs_len, const struct
 
 /* ---- tensor memory ---- */
 
-/* A counted block of bytes, charged to an account: in a worker's slab where possible (no further copy
- * on submission), else on the heap. */
+/* A counted block of bytes, charged to an account: in a worker's slab where possible (no further
+ * copy on submission), else on the heap. */
 struct gb_mem;
 /* In the slab of m's worker; falls back to heap when the slab is full. m may be NULL: heap. */
 struct gb_mem *gb_mem_new(struct gb_model *m, uint64_t bytes, struct gb_account *account,
                           struct gb_error **err);
-/* As gb_mem_new, holding a copy of bytes; cheaper than filling it afterwards, which zeroes first. */
+/* As gb_mem_new, holding a copy of bytes; cheaper than filling it afterwards, which zeroes
+ * first. */
 struct gb_mem *gb_mem_copy(struct gb_model *m, struct gb_span bytes, struct gb_account *account,
                            struct gb_error **err);
 struct gb_mem *gb_mem_ref(struct gb_mem *mem);
