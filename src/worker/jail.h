@@ -11,8 +11,9 @@
  *   stage 3            third filter: no thread is started from here on, and no filter is added
  * Only after stage 3 does the worker read a byte of a model.
  *
- * Threads: stage 1 needs a process of one thread; the others cover all. Errors: GB_UNSUPPORTED names
- * the wall that the kernel lacks; under GB_JAIL_BEST_EFFORT it becomes a bit of missing_walls.
+ * Threads: stage 1 needs a process of one thread; the others cover all. Errors: GB_UNSUPPORTED
+ * names the wall that the kernel lacks; under GB_JAIL_BEST_EFFORT it becomes a bit of
+ * missing_walls.
  */
 #ifndef GB_WORKER_JAIL_H
 #define GB_WORKER_JAIL_H

@@ -2,8 +2,8 @@
 /*
  * The seccomp filters. The first denies what no engine needs even to start; the second allows what
  * computing needs and answers EACCES to the rest; the third denies new threads, since a filter
- * cannot count them, and further filters, which only it needed. Denied calls get an error and not a signal,
- * because engines try things (a device list, a cache file) and cope.
+ * cannot count them, and further filters, which only it needed. Denied calls get an error and not a
+ * signal, because engines try things (a device list, a cache file) and cope.
  *
  * Descriptors are part of the rules: the completion doorbell is shared by all workers, so a worker
  * may write it but never read it (that would steal the others' wake-ups), and nothing but the two

@@ -4,9 +4,10 @@
  * cancel is heard and the host's end is seen at once; one thread loads the model and then becomes
  * the first of `threads` inference threads.
  *
- * Locks, never nested: load_lock (held from before the inference threads start until the model is
- * loaded; they wait for it), jobs_lock (the consumer's side of the submission ring, the table of jobs),
- * complete_lock (the producer's side of the completion ring), send_lock (the control channel).
+ * Locks: load_lock, around the others (held from before the inference threads start until the model
+ * is loaded; they wait for it). Never nested: jail_lock, jobs_lock (the consumer's side of the
+ * submission ring, the table of jobs), complete_lock (the producer's side of the completion ring),
+ * send_lock (the control channel).
  * Ownership: everything lives until the process exits, which is how a worker ends.
  */
 #ifndef GB_WORKER_SERVE_H
