@@ -178,7 +178,7 @@ fn numbers() -> Vec<(&'static str, u32)> {
         ("GBT_STRING", Kind::String as u32),
         ("GBT_INTEGER", Kind::Integer as u32),
         ("GBT_FLOAT", Kind::Float as u32),
-        ("GBT_BOOL", ValueKind::Bool as u32),
+        ("GBT_BOOL", Kind::Bool as u32),
         ("GBT_DATETIME", Kind::Datetime as u32),
         ("GBT_TABLE", Kind::Table as u32),
         ("GBT_ARRAY", Kind::Array as u32),
