@@ -72,7 +72,7 @@ structs! {
         "writable" writable }
     "struct gbw_waker" CWaker { "ctx" ctx, "wake" wake, "release" release }
     "struct gbw_call_config" CallConfig { "user" user, "waker" waker, "argument" argument,
-        "args" args, "args_len" args_len, "env" env, "env_len" env_len, "preopens" preopens,
+        "params" params, "params_len" params_len, "args" args, "args_len" args_len, "env" env, "env_len" env_len, "preopens" preopens,
         "preopens_len" preopens_len, "inherit_stdin" inherit_stdin,
         "inherit_network" inherit_network, "fuel" fuel,
         "hostcall_bytes_max" hostcall_bytes_max, "random_bytes_max" random_bytes_max,
