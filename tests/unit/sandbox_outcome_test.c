@@ -160,8 +160,8 @@ static void nothing_to_run_names_the_exports(void **state) {
                       "wasi:cli/run@0.2.0.");
     assert_load_fails(*state, "(module (func (export \"_initialize\")) (memory (export \"m\") 1))",
                       GB_COMPONENT_INVALID, "\"guest.wasm\" has nothing to run",
-                      "It exports \"_initialize\", \"m\", but none of _start. Calling another "
-                      "export (--call) is coming.");
+                      "It exports \"_initialize\", \"m\", but none of _start. Call another "
+                      "export with --call.");
 }
 
 static void run_of_another_type_is_named(void **state) {

@@ -57,7 +57,7 @@ fn every_truncation_of_a_component_is_refused_or_compiles() {
 fn features_agents_do_not_need_are_off() {
     let engine = Engine::new(&engine_config());
     let off = |text: &str| refused(&engine, text.as_bytes(), FailureKind::InvalidModule);
-    off("(module (memory i64 1))");
+    refused(&engine, b"(module (memory i64 1))", FailureKind::NeedsMemory64);
     off("(module (memory 1 1 shared))");
     off("(module (func (param v128) (result v128)
         (i32x4.relaxed_trunc_f32x4_s (local.get 0))))");
