@@ -3,8 +3,9 @@
 #
 # Builds the sample agent of guests/{rust,js,python,go} into build/guests-all/agent-*.wasm, each
 # with its own toolchain, pinned by its lock file. Opt-in: about 450 MB are downloaded, and 3
-# minutes used on two cores. A guest whose toolchain is missing is skipped, and named; what was built from the
-# same sources is kept. The outputs are not reproducible, so nothing may rely on their bytes.
+# minutes used on two cores. A guest whose toolchain is missing is skipped, and named; what was
+# built from the same sources is kept. The outputs are not reproducible, so nothing may rely on
+# their bytes.
 set -eu
 
 GLOVEBOX_ROOT=$(cd "$(dirname "$0")/.." && pwd)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The error object. Allocation failing while an error is made yields the static out-of-memory object
- * instead: the caller still gets a code, a message and a hint.
+ * The error object. Allocation failing while an error is made yields the static out-of-memory
+ * object instead: the caller still gets a code, a message and a hint.
  */
 #include "base/error.h"
 
@@ -15,7 +15,8 @@
 
 /* The strings are never written or freed: gb_error_free knows this object. */
 static char oom_message[] = "memory ran out in the host";
-static char oom_hint[] = "Give the process more memory, or lower the limits and the number of calls.";
+static char oom_hint[] =
+    "Give the process more memory, or lower the limits and the number of calls.";
 static struct gb_error oom = {
     .code = GB_INTERNAL, .where = "alloc.c", .message = oom_message, .hint = oom_hint};
 

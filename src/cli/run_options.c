@@ -55,7 +55,8 @@ static const struct gb_option run_rows[] = {
      .help = "The ledger of this run's tenant: memories, tables, tensors, graphs, output."},
     {.name = "placement", .kind = GB_OPTION_CHOICE, .offset = AT(placement),
      .choices = placement_choices, .initial = "worker",
-     .help = "Where this run's models run: each in a jailed process, or inline, in this one. Inline "
+     .help = "Where this run's models run: each in a jailed process, or inline, in this one. "
+             "Inline "
              "is for models that you trust and that answer within 1 ms: nothing walls in the "
              "engine's memory, and a deadline does not end a running inference."},
     GB_ENGINE_ROWS(struct gb_run_values),

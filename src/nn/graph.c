@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Graphs and contexts. A graph handle is a name that was granted; a context holds the inputs set and
- * the outputs computed in the older call style, by port.
+ * Graphs and contexts. A graph handle is a name that was granted; a context holds the inputs set
+ * and the outputs computed in the older call style, by port.
  */
 #include <string.h>
 
@@ -152,7 +152,8 @@ enum gb_nn_status gb_nn_context_new(struct gb_nn *nn, uint32_t graph, uint32_t *
 static struct nn_context *context_get(struct gb_nn *nn, uint32_t context, struct gb_error **err) {
     struct nn_handle *h = nn_handle_get(nn, context, NN_CONTEXT);
     if (!h) {
-        gb_fail(err, GB_INVALID_ARGUMENT, "the execution context handle %u does not exist", context);
+        gb_fail(err, GB_INVALID_ARGUMENT, "the execution context handle %u does not exist",
+                context);
         return NULL;
     }
     return h->context;
@@ -169,8 +170,8 @@ enum gb_nn_status gb_nn_port_name(struct gb_nn *nn, uint32_t context, enum gb_nn
     size_t len = side == GB_NN_INPUT ? info->inputs_len : info->outputs_len;
     const struct gb_port *ports = side == GB_NN_INPUT ? info->inputs : info->outputs;
     if (index >= len) {
-        gb_fail(&error, GB_INPUT_SHAPE, "the model \"%s\" has no %s %u; it has %zu, counted from 0", info->name,
-                side == GB_NN_INPUT ? "input" : "output", index, len);
+        gb_fail(&error, GB_INPUT_SHAPE, "the model \"%s\" has no %s %u; it has %zu, counted from 0",
+                info->name, side == GB_NN_INPUT ? "input" : "output", index, len);
         return nn_give_error(nn, error, ret_error);
     }
     *ret_name = gb_span_of(ports[index].name);
@@ -220,9 +221,10 @@ enum gb_nn_status gb_nn_get_output(struct gb_nn *nn, uint32_t context, struct gb
     }
     struct nn_value value = c->outputs[port];
     if (!value.set) {
-        gb_fail(&error, GB_UNSUPPORTED,
-                "the output \"%s\" of the model \"%s\" has an element type that wasi:nn cannot carry",
-                info->outputs[port].name, info->name);
+        gb_fail(
+            &error, GB_UNSUPPORTED,
+            "the output \"%s\" of the model \"%s\" has an element type that wasi:nn cannot carry",
+            info->outputs[port].name, info->name);
         return nn_give_error(nn, error, ret_error);
     }
     if (value.mem) {

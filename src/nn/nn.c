@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One call's wasi:nn state: its handle table, its errors, its end. The table grows by doubling up to
- * the call's cap; free slots form a list, so taking and giving a handle costs a few instructions.
+ * One call's wasi:nn state: its handle table, its errors, its end. The table grows by doubling
+ * up to the call's cap; free slots form a list, so taking and giving a handle costs a few
+ * instructions.
  */
 #include "nn/nn.h"
 
@@ -211,8 +212,7 @@ void nn_error_drop(struct gb_nn *nn, struct gb_error *error) {
 }
 
 /* As a new handle; NULL with nn->stop set. Takes error either way. */
-static struct nn_handle *error_wrap(struct gb_nn *nn, struct gb_error *error,
-                                    uint32_t *ret_error) {
+static struct nn_handle *error_wrap(struct gb_nn *nn, struct gb_error *error, uint32_t *ret_error) {
     if (!nn_error_charge(nn, error)) {
         gb_error_free(error);
         return NULL;

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What wasi:nn means: graphs, contexts, tensors and errors of one guest call, independent of the ABI
- * that asks (component or core). One gb_nn per call; handles are small integers of one table with a
- * cap; everything is freed with it.
+ * What wasi:nn means: graphs, contexts, tensors and errors of one guest call, independent of the
+ * ABI that asks (component or core). One gb_nn per call; handles are small integers of one table
+ * with a cap; everything is freed with it.
  *
- * Threads: the thread that runs the call. Ownership: "own" handles are consumed whatever is returned.
+ * Threads: the thread that runs the call. Ownership: "own" handles are consumed whatever is
+ * returned.
  * Limits: handles_max; every byte charged to the call's account before it is allocated.
- * Errors: three ways out. GB_NN_ERROR: the guest's to handle, as an error handle; GB_NN_STOP: the call
- * must end, the reason is kept here; and a tensor that could not be made becomes an error where it is
- * first used, because the constructor cannot fail.
+ * Errors: three ways out. GB_NN_ERROR: the guest's to handle, as an error handle; GB_NN_STOP:
+ * the call must end, the reason is kept here; and a tensor that could not be made becomes an
+ * error where it is first used, because the constructor cannot fail.
  */
 #ifndef GB_NN_NN_H
 #define GB_NN_NN_H
@@ -24,21 +25,27 @@ enum gb_nn_status { GB_NN_OK = 0, GB_NN_ERROR = 1, GB_NN_STOP = 2, GB_NN_PENDING
 
 /* wasi:nn/errors.error-code, in order. */
 enum gb_nn_code {
-    GB_NN_CODE_INVALID_ARGUMENT, GB_NN_CODE_INVALID_ENCODING, GB_NN_CODE_TIMEOUT,
-    GB_NN_CODE_RUNTIME_ERROR, GB_NN_CODE_UNSUPPORTED_OPERATION, GB_NN_CODE_TOO_LARGE,
-    GB_NN_CODE_NOT_FOUND, GB_NN_CODE_SECURITY, GB_NN_CODE_UNKNOWN
+    GB_NN_CODE_INVALID_ARGUMENT,
+    GB_NN_CODE_INVALID_ENCODING,
+    GB_NN_CODE_TIMEOUT,
+    GB_NN_CODE_RUNTIME_ERROR,
+    GB_NN_CODE_UNSUPPORTED_OPERATION,
+    GB_NN_CODE_TOO_LARGE,
+    GB_NN_CODE_NOT_FOUND,
+    GB_NN_CODE_SECURITY,
+    GB_NN_CODE_UNKNOWN
 };
 enum gb_nn_code gb_nn_code_of(enum gb_code code);
 
 struct gb_nn_options {
-    struct gb_registry *registry;    /* may be NULL: no models */
-    struct gb_account *account;      /* the call's */
-    const char *const *allowed;      /* model names that may be opened; borrowed */
+    struct gb_registry *registry; /* may be NULL: no models */
+    struct gb_account *account;   /* the call's */
+    const char *const *allowed;   /* model names that may be opened; borrowed */
     size_t allowed_len;
-    bool allow_all;                  /* no list was given */
+    bool allow_all; /* no list was given */
     uint32_t handles_max;
-    uint64_t deadline_us;            /* absolute */
-    void (*wake)(void *user);        /* a pending inference has finished; draining thread */
+    uint64_t deadline_us;     /* absolute */
+    void (*wake)(void *user); /* a pending inference has finished; draining thread */
     void *user;
 };
 struct gb_nn *gb_nn_new(const struct gb_nn_options *options, struct gb_error **err);
@@ -50,8 +57,8 @@ struct gb_nn_usage {
     uint64_t crossing_us; /* of compute, what is neither queue nor engine: checks, wake-ups */
 };
 struct gb_nn_usage gb_nn_usage(const struct gb_nn *nn);
-/* The model whose inference is running or queued right now, or NULL: so that a deadline can say what a
- * warm inference takes. */
+/* The model whose inference is running or queued right now, or NULL: so that a deadline can say
+ * what a warm inference takes. */
 const struct gb_model_info *gb_nn_waiting_for(const struct gb_nn *nn);
 /* The last error given to the guest, borrowed, or NULL: the cause when the guest then fails. */
 const struct gb_error *gb_nn_last_error(const struct gb_nn *nn);
@@ -87,16 +94,16 @@ enum gb_nn_status gb_nn_compute_start(struct gb_nn *nn, uint32_t context, bool w
                                       const struct gb_nn_named *inputs, size_t inputs_len,
                                       uint32_t *ret_job, uint32_t *ret_error);
 enum gb_nn_status gb_nn_compute_poll(struct gb_nn *nn, uint32_t job, uint32_t *ret_error);
-/* After OK, in the newer style: hands over result `index` (0, 1, …: each once, in order) as a tensor
- * handle, made by compute_poll. False past the last. Outputs of element types that wasi:nn cannot
- * carry are left out. The name is valid until the job ends. */
+/* After OK, in the newer style: hands over result `index` (0, 1, …: each once, in order) as a
+ * tensor handle, made by compute_poll. False past the last. Outputs of element types that
+ * wasi:nn cannot carry are left out. The name is valid until the job ends. */
 bool gb_nn_compute_output(struct gb_nn *nn, uint32_t job, size_t index,
                           struct gb_nn_named *ret_output);
 void gb_nn_compute_end(struct gb_nn *nn, uint32_t job);
 void gb_nn_error_info(struct gb_nn *nn, uint32_t error, enum gb_nn_code *ret_code,
                       struct gb_span *ret_data);
-/* A guest's own error (2024-06-25 lets it make some); longer texts than GB_NN_ERROR_TEXT_MAX end the
- * call. */
+/* A guest's own error (2024-06-25 lets it make some); longer texts than GB_NN_ERROR_TEXT_MAX end
+ * the call. */
 #define GB_NN_ERROR_TEXT_MAX 4000u
 enum gb_nn_status gb_nn_error_new(struct gb_nn *nn, uint32_t code, struct gb_span data,
                                   uint32_t *ret_error);

@@ -51,7 +51,7 @@ def exported():
 
 
 def test_the_list_of_symbols_is_what_the_headers_declare():
-    assert declared() == listed(), "src/lib/symbols.txt must list each public function, and no other"
+    assert declared() == listed(), "src/lib/symbols.txt must list each public function, no other"
 
 
 def test_the_shared_library_exports_the_list_and_nothing_else():

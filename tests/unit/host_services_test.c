@@ -63,7 +63,8 @@ static void bad_names_are_dropped_and_counted(void **state) {
     char longest[GB_METRICS_NAME_BYTES_MAX + 2];
     memset(longest, 'x', sizeof longest);
     longest[sizeof longest - 1] = 0;
-    const char *const bad[] = {"", "A", "9a", "_a", "a b", "a-b", "a\"", "a\n", "\xc3\xa4", longest};
+    const char *const bad[] = {"",    "A",   "9a",  "_a",       "a b",
+                               "a-b", "a\"", "a\n", "\xc3\xa4", longest};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         counter(m, bad[i], 1);
         gb_metrics_gauge(m, gb_span_of(bad[i]), 1);
@@ -132,7 +133,8 @@ static struct gb_guest_log *open_log(struct lines *l) {
     return gb_guest_log_new(&options, NULL);
 }
 
-static void write_log(struct gb_guest_log *log, enum gb_guest_log_level level, const char *message) {
+static void write_log(struct gb_guest_log *log, enum gb_guest_log_level level,
+                      const char *message) {
     struct gb_guest_log_entry entry = {
         .level = level, .call_id = "c0ffee", .message = gb_span_of(message)};
     gb_guest_log_write(log, &entry);
@@ -186,11 +188,13 @@ static void too_many_lines_are_dropped_and_told(void **state) {
     write_log(log, GB_GUEST_LOG_INFO, "y");
     write_log(log, GB_GUEST_LOG_INFO, "z");
     assert_int_equal(l.count, GB_GUEST_LOG_BURST + 2);
-    assert_non_null(strstr(gb_buf_text(&l.text), "warn: guests of acme: 25 log lines were dropped\n"));
+    assert_non_null(
+        strstr(gb_buf_text(&l.text), "warn: guests of acme: 25 log lines were dropped\n"));
     assert_int_equal(gb_guest_log_totals(log).dropped, 26);
     assert_int_equal(gb_guest_log_totals(log).written, GB_GUEST_LOG_BURST + 1);
     gb_guest_log_free(log); /* tells of the last one */
-    assert_non_null(strstr(gb_buf_text(&l.text), "warn: guests of acme: 1 log lines were dropped\n"));
+    assert_non_null(
+        strstr(gb_buf_text(&l.text), "warn: guests of acme: 1 log lines were dropped\n"));
     gb_buf_fini(&l.text);
 }
 
