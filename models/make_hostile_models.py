@@ -404,11 +404,11 @@ def place_secret(directory):
 
 
 def write_oversize(path):
-    """A well-formed model past 64 MiB: its documentation is a hole in the file."""
-    head = model() + varint(6 << 3 | 2) + varint(64 * MIB)
+    """A well-formed model past 2 GiB: its documentation is a hole in the file."""
+    head = model() + varint(6 << 3 | 2) + varint(2048 * MIB)
     with open(path, "wb") as file:
         file.write(head)
-        file.truncate(len(head) + 64 * MIB)
+        file.truncate(len(head) + 2048 * MIB)
 
 
 def main():
@@ -435,8 +435,8 @@ def main():
         for name, content in files.items():
             (directory / f"{name}.onnx").write_bytes(content)
             print(f"{name}\t{code}")
-    write_oversize(directory / "file_above_64mib.onnx")
-    print(f"file_above_64mib\t{TOO_LARGE}")
+    write_oversize(directory / "file_above_2gib.onnx")
+    print(f"file_above_2gib\t{TOO_LARGE}")
 
 
 if __name__ == "__main__":
