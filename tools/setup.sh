@@ -16,7 +16,7 @@ stamps=$build/stamps
 log=$build/setup.log
 mkdir -p "$stamps" "$deps"
 
-apt_packages="ca-certificates make cmake ninja-build gcc libc6-dev pkg-config clang-14 lld
+apt_packages="ca-certificates git make cmake ninja-build gcc libc6-dev pkg-config clang-14 lld
 lld-14 llvm-14 wasi-libc libclang-rt-14-dev libclang-rt-14-dev-wasm32
 libseccomp-dev libssl-dev libcmocka-dev
 python3 python3-venv strace procps clang-format-14"
