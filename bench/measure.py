@@ -14,10 +14,11 @@ QUICK = "--quick" in sys.argv
 # The measuring programs lie in a folder of their own, not beside the compiler.
 os.environ.setdefault("GLOVEBOX_COMPILER", os.path.abspath("build/glovebox-compiler"))
 NOTES = """
-How to read it: the machine is shared, and runs of one row differ by half and more; compare within
-one table. Inline, 12 bytes: what is left above the target is one suspension of the guest's fiber and
-three handles, each charged to the ledger. Tensors of 8 MiB and more are page faults, not copies: the
-slab gives pages back to the kernel past 1 MiB, and the guest's memory is fresh in each call.
+How to read it: the machine is shared, and runs of one row differ by half and more; compare
+within one table. Inline, 12 bytes: what is left above the target is one suspension of the
+guest's fiber and three handles, each charged to the ledger. Tensors of 8 MiB and more are page
+faults, not copies: the slab gives pages back to the kernel past 1 MiB, and the guest's memory
+is fresh in each call.
 """
 GLOVEBOX = "build/glovebox"
 ORT = sorted(glob.glob("build/deps/ort/lib/libonnxruntime.so*"))[-1]
