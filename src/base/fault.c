@@ -44,10 +44,6 @@ static const struct {
     [GB_SYS_JAIL] = {"jail", EPERM},
 };
 
-const char *gb_sys_text(enum gb_sys kind) {
-    return (unsigned)kind < GB_SYS_COUNT ? kinds[kind].text : "other";
-}
-
 bool gb_fault_sys_now(enum gb_sys kind) {
     int only = atomic_load(&only_kind);
     if (only >= 0 && only != (int)kind) {

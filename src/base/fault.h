@@ -59,7 +59,6 @@ void gb_fault_sys_at(uint64_t nth, bool persistent);
 void gb_fault_sys_kind_at(enum gb_sys kind, uint64_t nth, bool persistent);
 /* How many calls have failed on demand since it was last armed. */
 uint64_t gb_fault_sys_hits(void);
-const char *gb_sys_text(enum gb_sys kind); /* "open" */
 
 /* Arms one fault from a text: "alloc:5", "alloc:5+" (and all after it), "sys:3", "mmap:1+".
  * false: no such text. For test programs, which get it from a variable or an option. */

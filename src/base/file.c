@@ -37,6 +37,19 @@ void gb_fd_close(int *fd) {
     }
 }
 
+bool gb_fd_raise(int *fd, int lowest) {
+    if (*fd >= lowest) {
+        return true;
+    }
+    int moved = gb_sys(GB_SYS_FCNTL, -1, fcntl(*fd, F_DUPFD_CLOEXEC, lowest));
+    if (moved < 0) {
+        return false;
+    }
+    close(*fd);
+    *fd = moved;
+    return true;
+}
+
 bool gb_fd_read_all(int fd, const char *what, size_t bytes_max, enum gb_code too_large,
                     uint8_t **ret_bytes, size_t *ret_len, struct gb_error **err) {
     uint8_t *bytes = NULL;

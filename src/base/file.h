@@ -18,6 +18,9 @@ int gb_memfd_new(const char *name, struct gb_error **err);
 /* Opens for reading without following a final symlink. -1 on failure, *err set. */
 int gb_file_open(const char *path, struct gb_error **err);
 void gb_fd_close(int *fd);
+/* Moves *fd to a number of at least `lowest`, close-on-exec: the source of a descriptor that a
+ * child gets under a fixed number must lie above those. False with errno set. */
+bool gb_fd_raise(int *fd, int lowest);
 bool gb_write_all(int fd, const void *bytes, size_t len, struct gb_error **err);
 
 #endif

@@ -124,9 +124,6 @@ uint64_t gb_account_used_for(const struct gb_account *a, enum gb_charge kind) {
 uint64_t gb_account_peak(const struct gb_account *a) {
     return atomic_load_explicit(&a->peak, memory_order_relaxed);
 }
-uint64_t gb_account_max(const struct gb_account *a) {
-    return a->bytes_max;
-}
 const char *gb_account_name(const struct gb_account *a) {
     return a->name;
 }

@@ -41,7 +41,6 @@ void gb_uncharge(struct gb_account *a, enum gb_charge kind, uint64_t bytes);
 uint64_t gb_account_used(const struct gb_account *a);
 uint64_t gb_account_used_for(const struct gb_account *a, enum gb_charge kind);
 uint64_t gb_account_peak(const struct gb_account *a);
-uint64_t gb_account_max(const struct gb_account *a);
 const char *gb_account_name(const struct gb_account *a);
 /* Borrowed; NULL at the top. */
 const struct gb_account *gb_account_parent(const struct gb_account *a);

@@ -72,7 +72,7 @@ int gb_worker_pid(struct gb_worker *w);
 /* How often a process was started. */
 uint64_t gb_worker_starts(struct gb_worker *w);
 
-/* As gb_mem_new, gb_mem_copy and gb_job_submit, for a worker; w NULL: heap. */
+/* Zeroed memory; then as gb_mem_copy and gb_job_submit, for a worker. w NULL: heap. */
 struct gb_mem *gb_worker_mem_new(struct gb_worker *w, uint64_t bytes, struct gb_account *account,
                                  struct gb_error **err);
 struct gb_mem *gb_worker_mem_copy(struct gb_worker *w, struct gb_span bytes,

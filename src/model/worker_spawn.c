@@ -62,20 +62,6 @@ static bool fail_fd(struct gb_error **err, const char *what) {
     return false;
 }
 
-/* Source descriptors must lie above the numbers that they become in the child. */
-static bool move_up(int *fd, struct gb_error **err) {
-    if (*fd >= FIRST_FREE_FD) {
-        return true;
-    }
-    int moved = gb_sys(GB_SYS_FCNTL, -1, fcntl(*fd, F_DUPFD_CLOEXEC, FIRST_FREE_FD));
-    if (moved < 0) {
-        return fail_fd(err, "a descriptor");
-    }
-    close(*fd);
-    *fd = moved;
-    return true;
-}
-
 static bool open_channels(const struct gb_process_config *config, struct gb_process *p,
                           int *ret_child_control, int *ret_slab_fd, struct gb_error **err) {
     int pair[2];
@@ -97,8 +83,12 @@ static bool open_channels(const struct gb_process_config *config, struct gb_proc
         return fail_fd(err, "a doorbell");
     }
     p->slab = gb_slab_new(config->slab_bytes, ret_slab_fd, err);
-    return p->slab && move_up(ret_child_control, err) && move_up(ret_slab_fd, err) &&
-           move_up(&p->submit, err) && move_up(&p->complete, err);
+    int *sources[] = {ret_child_control, ret_slab_fd, &p->submit, &p->complete};
+    bool ok = p->slab != NULL;
+    for (size_t i = 0; ok && i < GB_COUNT(sources); i++) {
+        ok = gb_fd_raise(sources[i], FIRST_FREE_FD) || fail_fd(err, "a descriptor");
+    }
+    return ok;
 }
 
 static int add_actions(posix_spawn_file_actions_t *actions, const int fds[CHILD_FDS]) {

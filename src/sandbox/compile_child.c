@@ -70,20 +70,6 @@ static bool fail_sys(struct gb_error **err, const char *what) {
 
 /* ---- starting ---- */
 
-/* Source descriptors must lie above the numbers that they become in the child. */
-static bool move_up(int *fd, struct gb_error **err) {
-    if (*fd >= FIRST_FREE_FD) {
-        return true;
-    }
-    int moved = fcntl(*fd, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
-    if (moved < 0) {
-        return fail_sys(err, "a descriptor");
-    }
-    close(*fd);
-    *fd = moved;
-    return true;
-}
-
 static bool open_files(struct child *c, const struct gb_sandbox_options *o, struct gb_span program,
                        const struct gbw_engine_config *config, struct gb_error **err) {
     struct gb_compiler_request q;
@@ -104,7 +90,8 @@ static bool open_files(struct child *c, const struct gb_sandbox_options *o, stru
         return false;
     }
     return (ftruncate(c->out_fd, (off_t)q.out_bytes) == 0 || fail_sys(err, "a memory file")) &&
-           move_up(&c->in_fd, err) && move_up(&c->out_fd, err);
+           ((gb_fd_raise(&c->in_fd, FIRST_FREE_FD) && gb_fd_raise(&c->out_fd, FIRST_FREE_FD)) ||
+            fail_sys(err, "a descriptor"));
 }
 
 static int add_actions(posix_spawn_file_actions_t *actions, const struct child *c) {
