@@ -124,7 +124,39 @@ def limits_page():
         shown = f"`{option}`" if option else "fixed"
         out.append(f"| {shown} | {default_text(expression, unit)} | `{code}` "
                    f"| {unquote(what.strip()[1:-1])} |\n")
-    return "".join(out) + LIMITS_TAIL
+    return "".join(out) + LIMITS_TAIL + constants_table()
+
+
+# What is bounded by a constant of the code and not by an option: header, constant, unit, words.
+CONSTANTS = [
+    ("wire/wire.h", "GB_WIRE_PORTS_MAX", "COUNT", "inputs of a model, and outputs"),
+    ("wire/wire.h", "GB_WIRE_RANK_MAX", "COUNT", "dimensions of a tensor"),
+    ("wire/wire.h", "GB_WIRE_NAME_MAX", "BYTES", "the name of an input or output"),
+    ("model/onnx_internal.h", "GB_ONNX_GRAPH_DEPTH_MAX", "COUNT", "graphs in graphs of a model"),
+    ("model/onnx_internal.h", "GB_ONNX_NODES_MAX", "COUNT", "nodes of a model"),
+    ("model/onnx_internal.h", "GB_ONNX_CONSTANT_BYTES_MAX", "BYTES",
+     "a constant that an operator unfolds at load"),
+    ("model/quarantine.h", "GB_QUARANTINE_DEATHS", "COUNT",
+     "workers that one request may kill before it is quarantined"),
+    ("model/quarantine.h", "GB_QUARANTINE_MAX", "COUNT", "requests in quarantine"),
+    ("host/host.h", "GB_METRICS_NAMES_MAX", "COUNT", "names of metrics of a tenant's guests"),
+    ("host/host.h", "GB_METRICS_NAME_BYTES_MAX", "BYTES", "the name of a metric"),
+    ("host/host.h", "GB_GUEST_LOG_LINE_MAX", "BYTES", "a line that a guest logs; the rest is cut"),
+    ("host/host.h", "GB_GUEST_LOG_PER_S", "COUNT",
+     "lines that a tenant's guests log in a second; the rest is dropped and counted"),
+]
+
+
+def constants_table():
+    out = ["\nThese hold for everybody and have no option:\n\n| at most | what |\n|---|---|\n"]
+    for header, name, unit, what in CONSTANTS:
+        text = (ROOT / "src" / header).read_text()
+        found = re.search(rf"#define {name}\s+\(?([^/\n]*?)\)?\s*(?:/\*|$)", text, re.M)
+        if not found:
+            sys.exit(f"{header}: no {name}")
+        expression = re.sub(r"(?<=\d)u\b", "", found[1].replace("(uint64_t)", ""))
+        out.append(f"| {default_text(expression, unit)} | {what} |\n")
+    return "".join(out)
 
 
 CLI_HEAD = """# Command line
