@@ -165,7 +165,7 @@ struct gb_job_output {
     enum gb_type type;
     uint64_t dims[GB_WIRE_RANK_MAX];
     size_t rank;
-    struct gb_mem *mem; /* borrowed from the job; ref to keep */
+    struct gb_mem *mem; /* borrowed from the job; ref to keep; NULL: the tensor is empty */
 };
 /* When GB_JOB_DONE: all outputs of the model, in order. */
 bool gb_job_output(const struct gb_job *job, size_t index, struct gb_job_output *ret_output);
