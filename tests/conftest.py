@@ -26,12 +26,15 @@ NEEDS_NO_PROGRAM = ("tidy/",)  # relative to tests/, where pytest.ini lies
 
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="full counts, timings without slack")
+    parser.addoption("--part", metavar="I/N", help="only the tests whose number modulo N is I")
 
 
 def pytest_configure(config):
     if os.environ.get("GLOVEBOX_TEST_LONG") == "1":  # how ./test --long says it
         config.option.long = True
     long = config.option.long
+    if config.option.part:
+        config.pluginmanager.register(Part())
     gb.configure(long, float(os.environ.get("GLOVEBOX_SLACK") or (1 if long else 5)))
 
 
@@ -39,6 +42,17 @@ def pytest_collection_modifyitems(session, config, items):
     needed = [i for i in items if not i.nodeid.startswith(NEEDS_NO_PROGRAM)]
     if needed and not os.access(gb.BINARY, os.X_OK):
         pytest.exit(f"there is no {gb.BINARY}: run `make` first, or set GLOVEBOX_BIN", 3)
+
+
+class Part:
+    """--part, counted over what -m and -k have left."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config, items):
+        number, _, parts = config.getoption("--part").partition("/")
+        left_out = [i for n, i in enumerate(items) if n % int(parts) != int(number)]
+        items[:] = items[int(number)::int(parts)]
+        config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture

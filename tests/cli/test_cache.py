@@ -62,6 +62,7 @@ def place(tmp_path):
 # ---- damage ----
 
 
+@pytest.mark.heavy
 def test_each_damaged_byte_is_compiled_again(place):
     place.answer()
     entry = place.entry()
@@ -79,6 +80,7 @@ def test_each_damaged_byte_is_compiled_again(place):
         assert entry.read_bytes() == good, f"byte {at} was not written anew"
         if count < 100:
             assert place.damaged() == count, f"byte {at} was not noticed"
+    gb.record("bytes of a cache file flipped one by one, of so many", f"{len(places)}, {len(good)}")
     detail = place.doctor()["code-cache"]["detail"]
     assert f"{place.damaged()} damaged" in detail
 
@@ -331,6 +333,7 @@ def test_the_compiler_dies_with_its_host(place, tmp_path):
 # ---- time ----
 
 
+@pytest.mark.alone
 def test_a_warm_process_answers_in_10_ms(place):
     place.answer()
     env = place.env()
@@ -343,4 +346,6 @@ def test_a_warm_process_answers_in_10_ms(place):
         assert done.stdout == b"hi\n"
     # The fastest quarter: what the process takes, and less what else the machine does.
     quarter = statistics.quantiles(times, n=4)[0]
+    gb.record("cold process, warm cache, to its end in ms: fastest quarter, median",
+              f"{quarter * 1e3:.1f}, {statistics.median(times) * 1e3:.1f}")
     assert quarter < gb.slack_s(0.010), [f"{t * 1e3:.1f}" for t in times]

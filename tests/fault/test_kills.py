@@ -51,6 +51,7 @@ def check_killed_run(out, calls):
 
 # Models and how long to let a worker live: one that is always inside a long inference, one that
 # turns over thousands of small ones, so that kills also hit the rings and the slab.
+@pytest.mark.heavy
 @pytest.mark.parametrize("model, input_words, calls, longest_s, share", [
     ("slow200", "", 200, 0.25, 0.5), ("relu3", "x f32 3", 4000, 0.10, 0.5),
 ])
@@ -68,11 +69,13 @@ def test_kills_under_eight_calls(model, input_words, calls, longest_s, share):
             lost += calls - out.json["repeat"]["ok"]
             assert running.left_behind() == [], repr(out)
             assert out.wall_s < 120, repr(out)
+    gb.record(f"kills of the worker of {model}: calls lost", f"{kills}: {lost}")
     assert lost >= kills / 4, f"{kills} kills hit only {lost} calls: they come at the wrong moments"
     out = gb.run(*gb.model(model), SLOW, argument)
     assert out.code == "ok", repr(out)
 
 
+@pytest.mark.alone
 def test_a_call_in_flight_is_answered_at_once():
     """From the kill to the end of the whole program, output and all."""
     rng = random.Random(SEED)
@@ -91,6 +94,7 @@ def test_a_call_in_flight_is_answered_at_once():
             assert "backend-lost" in gb.chain(out.error), repr(out)
             assert out.code in ALLOWED, repr(out)
             assert running.left_behind() == []
+    gb.record("slowest end of a program after the kill of its worker, ms", round(slowest * 1e3, 1))
     assert slowest <= gb.slack_s(0.1), f"{slowest:.3f} s"
 
 
@@ -129,6 +133,7 @@ def test_the_next_call_is_served_by_a_new_worker():
         assert running.left_behind() == []
 
 
+@pytest.mark.alone
 def test_a_stopped_worker_is_ended_by_the_deadline():
     """SIGSTOP: it does not die and does not answer."""
     with gb.Running("run", "--json", *gb.model("slow200"), "--deadline", "1s", "--repeat", "8",
@@ -145,6 +150,7 @@ def test_a_stopped_worker_is_ended_by_the_deadline():
         assert running.left_behind() == []
 
 
+@pytest.mark.alone
 def test_a_killed_host_takes_its_workers_along():
     with gb.Running("run", *gb.model("matmul"), SLOW, "matmul") as running:
         running.wait_worker()

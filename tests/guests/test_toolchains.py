@@ -33,6 +33,8 @@ def test_the_sample_agent_answers_under_default_limits(built, language):
     assert answer == expected.json["result"], repr(out)
     assert out.json["usage"]["inference_calls"] == 1
 
+    gb.record("agents of other toolchains that answer", f"{language}, {guest.stat().st_size} bytes")
+
     out = gb.run(*gb.model("digits"), guest, "1 2 3", timeout=300)
     assert out.code == ("guest-exit" if command else "guest-error"), repr(out)
     text = out.json["stderr"] if command else out.error["value"]

@@ -2,6 +2,7 @@
 ;; Writes to stdout for ever, one byte at a time.
 ;; code: output-limit
 ;; options: --deadline 10s
+;; many: --output-limit 4KiB
 (module
   (import "wasi_snapshot_preview1" "fd_write"
     (func $fd_write (param i32 i32 i32 i32) (result i32)))

@@ -2,6 +2,7 @@
 ;; Computes for ever, and keeps every output.
 ;; code: handle-limit
 ;; options: --allow-model relu3 --model relu3=models/test/relu3.onnx --deadline 10s
+;; many: --handles 32
 (component
   (import "wasi:nn/errors@0.2.0-rc-2024-10-28" (instance $errors
     (export "error" (type (sub resource)))))

@@ -2,6 +2,7 @@
 ;; Copies half of the largest memory over the other half for ever.
 ;; code: deadline-exceeded
 ;; options: --deadline 200ms
+;; many: --memory 4MiB --jobs 4
 (module
   (memory (export "memory") 1)
   (func (export "_start") (local $half i32)

@@ -2,6 +2,7 @@
 ;; Takes all the memory it can get and fills it for ever: few instructions, long ones.
 ;; code: deadline-exceeded
 ;; options: --deadline 200ms
+;; many: --memory 4MiB --jobs 4
 (module
   (memory (export "memory") 1)
   (func (export "_start") (local $byte i32)

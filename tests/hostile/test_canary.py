@@ -29,8 +29,10 @@ def test_each_role_alone_ends_well(role):
     assert out.json["usage"]["inference_calls"] == 3
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("jobs", [1, 4])
 def test_nothing_of_another_call_is_seen(jobs):
     calls = gb.count(500, 50_000)
     out = gb.run("--repeat", calls, "--jobs", jobs, *OPTIONS, CANARY, timeout=60 + calls / 20)
     assert gb.counts(out) == {"ok": calls}, repr(out)
+    gb.record(f"canary calls, {jobs} at once: bytes seen", f"{calls}: 0")

@@ -10,6 +10,8 @@ Header lines of a guest:
   ;; cause: CODE       the first cause of the error
   ;; exit: N           exit status, where it is not the code's own
   ;; guest-exit: N     the guest's own status; absent: null (ok commands: 0)
+  ;; many: …           options of the runs of many calls, which make one call cheaper; where the
+                       deadline is what ends it, they are 8 at once that get 20 ms
 """
 import pathlib
 import re
@@ -28,11 +30,18 @@ class Header:
         self.fields = dict(re.findall(r"^;; ([a-z-]+): (.*)$", path.read_text(), re.M))
         self.code = self.fields["code"]
         self.options = self.fields.get("options", "").split()
+        self.many = (["--deadline", "20ms", "--jobs", "8"]
+                     if self.code == "deadline-exceeded" else [])
+        self.many += self.fields.get("many", "").split()
         self.arguments = [self.fields["argument"]] if "argument" in self.fields else []
-        self.deadline_s = seconds(self.options[self.options.index("--deadline") + 1])
+        self.deadline_s = last_deadline_s(self.options)
         self.cause = self.fields.get("cause")
         exit_status = 0 if self.code == "ok" else gb.exit_statuses()[self.code]
         self.exit_status = int(self.fields.get("exit", exit_status))
+
+
+def last_deadline_s(options):
+    return [seconds(value) for name, value in zip(options, options[1:]) if name == "--deadline"][-1]
 
 
 def seconds(text):
@@ -78,20 +87,36 @@ def test_ends_with_its_code_in_time(path):
         assert out.json["usage"]["ledger_peak_bytes"] <= budget, repr(out)
 
 
+def many_calls(header, path, calls):
+    """Outcome, and what the slowest of the calls took beyond the deadline in seconds."""
+    options = header.options + header.many
+    out = gb.run("--repeat", calls, *options, path, *header.arguments, timeout=60 + calls / 8)
+    if "repeat" not in out.json:
+        return out, 0
+    return out, out.json["repeat"]["max_us"] / 1e6 - last_deadline_s(options)
+
+
 @pytest.mark.parametrize("path", GUESTS, ids=lambda p: p.stem)
 def test_ends_the_same_way_again_in_one_host(path):
     header = Header(path)
-    calls = gb.count(3, 50)
-    out = gb.run("--repeat", calls, *header.options, path, *header.arguments,
-                 timeout=20 + 2 * calls * header.deadline_s)
-    # A program that is refused is refused before its first call.
-    if "repeat" in out.json:
-        assert gb.counts(out) == {header.code: calls}, repr(out)
-        latest = header.deadline_s + gb.slack_s(DEADLINE_EXCESS_S)
-        assert out.json["repeat"]["max_us"] / 1e6 <= latest, repr(out)
-    else:
-        assert out.code == header.code, repr(out)
+    calls = gb.count(16, 10_000)
+    out, late_s = many_calls(header, path, calls)
+    if "repeat" not in out.json:  # refused before there is a call: a host each
+        for _ in range(gb.count(3, 2000)):
+            out = gb.run(*header.options, path, *header.arguments)
+            assert out.code == header.code and out.status == header.exit_status, repr(out)
+        gb.record("hostile guests refused before a call, runs of each", gb.count(3, 2000))
+        return
+    assert gb.counts(out) == {header.code: calls}, repr(out)
     assert out.status == header.exit_status, repr(out)
+    if late_s > gb.slack_s(DEADLINE_EXCESS_S):
+        # In 10^6 calls the machine itself stalls at times: it must not do so again.
+        gb.record("hostile guests run again after a late end", f"{path.stem} +{late_s:.3f} s")
+        out, late_s = many_calls(header, path, calls)
+    assert late_s <= gb.slack_s(DEADLINE_EXCESS_S), f"{late_s:.3f} s late{out!r}"
+    gb.record("hostile guests, calls of each", calls)
+    if header.code == "deadline-exceeded":
+        gb.record("hostile guests, latest end past the deadline in ms", round(late_s * 1e3, 1))
 
 
 def test_there_are_enough_of_them():

@@ -40,6 +40,13 @@ def count(short, full):
     return full if LONG else short
 
 
+def record(what, value):
+    """A number for the summary of ./test --long (tools/run_long.py)."""
+    if "GLOVEBOX_NUMBERS" in os.environ:
+        with open(os.environ["GLOVEBOX_NUMBERS"], "a", encoding="utf-8") as file:
+            file.write(json.dumps([what, value]) + "\n")
+
+
 def slack_s(seconds):
     """A time that the contract promises, as long as this machine may take."""
     return seconds * SLACK

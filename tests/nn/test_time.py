@@ -10,6 +10,8 @@ import gb
 
 SLOW = gb.GUESTS / "slow.wasm"
 
+pytestmark = pytest.mark.alone
+
 
 def wall_s(out):
     return out.json["usage"]["wall_us"] / 1e6

@@ -258,6 +258,7 @@ def judge(case, lines, value):
     return None, difference
 
 
+@pytest.mark.heavy
 def test_every_model_that_can_be_carried(cases, tmp_path, capsys):
     batches = in_batches(cases)
     folders = [tmp_path / f"batch{i}" for i in range(len(batches))]
@@ -272,9 +273,11 @@ def test_every_model_that_can_be_carried(cases, tmp_path, capsys):
     others = sum(reasons.values())
     equal = len(cases) - others - len(failures)
     said = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
+    words = (f"{len(cases)} models: {equal} equal, {others} refused ({said}),"
+             f" {len(failures)} wrong")
+    gb.record("ONNX node tests", words)
     with capsys.disabled():
-        print(f"\nONNX node tests: {len(cases)} models: {equal} equal, {others} refused ({said}),"
-              f" {len(failures)} wrong")
+        print(f"\nONNX node tests: {words}")
     assert not failures, "\n".join(failures)
     assert equal >= gb.count(70, 1150)
 
