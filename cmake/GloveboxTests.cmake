@@ -82,16 +82,23 @@ endforeach()
 
 # One agent run with every fault in turn (tests/fault/sweep.c); in short, each n-th.
 if(whole)
-    add_executable(fault_sweep "${PROJECT_SOURCE_DIR}/tests/fault/sweep.c")
+    add_executable(fault_sweep "${PROJECT_SOURCE_DIR}/tests/fault/sweep.c"
+        "${PROJECT_SOURCE_DIR}/tests/fault/scenario.c")
     set_target_properties(fault_sweep PROPERTIES
         RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
     target_compile_definitions(fault_sweep PRIVATE GB_TEST_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
     target_link_libraries(fault_sweep PRIVATE gb_host_flags glovebox_static)
     gb_link_hardened(fault_sweep)
-    add_dependencies(fault_sweep glovebox-worker glovebox-worker-test glovebox-compiler)
-    foreach(point "echo alloc 9" "echo alloc+ 9" "echo sys 1" "echo sys+ 3" "digits alloc 29"
-            "digits alloc+ 29" "digits sys 4" "digits sys+ 5" "digits worker-alloc 3"
-            "digits worker-alloc+ 3" "digits worker-sys 4" "digits worker-sys+ 5")
+    add_dependencies(fault_sweep glovebox-worker glovebox-worker-test glovebox-compiler
+        glovebox-compiler-test)
+    foreach(point "echo alloc 9" "echo alloc+ 9" "echo sys 1" "echo sys+ 3" "echo random+ 1"
+            "cold alloc 5" "cold alloc+ 5" "cold sys 2" "cold sys+ 3" "cold sync+ 1"
+            "cold mkdir+ 1" "cold rename+ 1" "cold compiler-sys 3" "cold compiler-sys+ 5"
+            "cold compiler-alloc 1" "ahead alloc 7" "ahead sys 2" "ahead rename 1"
+            "digits alloc 29" "digits alloc+ 29" "digits sys 4" "digits sys+ 5"
+            "digits worker-alloc 3" "digits worker-alloc+ 3" "digits worker-sys 4"
+            "digits worker-sys+ 5" "store sys 61" "store sys+ 97" "store sync 1" "store rename 1"
+            "store open 4" "stored sys 61" "stored stat 4")
         string(REPLACE " " ";" words "${point}")
         list(GET words 0 scenario)
         list(GET words 1 fault)
@@ -103,7 +110,7 @@ if(whole)
             "GLOVEBOX_WORKER=$<TARGET_FILE:glovebox-worker>"
             "GLOVEBOX_WORKER_TEST=$<TARGET_FILE:glovebox-worker-test>"
             "GLOVEBOX_COMPILER=$<TARGET_FILE:glovebox-compiler>"
-            "GLOVEBOX_CACHE=${CMAKE_BINARY_DIR}/fault_sweep_cache")
+            "GLOVEBOX_COMPILER_TEST=$<TARGET_FILE:glovebox-compiler-test>")
         set_tests_properties("${name}" PROPERTIES TIMEOUT 3600 SKIP_RETURN_CODE 77
             ENVIRONMENT "${environment}")
     endforeach()

@@ -42,6 +42,9 @@ static const struct {
     [GB_SYS_MADVISE] = {"madvise", ENOMEM},
     [GB_SYS_RANDOM] = {"random", ENOSYS},
     [GB_SYS_JAIL] = {"jail", EPERM},
+    [GB_SYS_MKDIR] = {"mkdir", ENOSPC},
+    [GB_SYS_SYNC] = {"sync", EIO},
+    [GB_SYS_RENAME] = {"rename", EIO},
 };
 
 bool gb_fault_sys_now(enum gb_sys kind) {

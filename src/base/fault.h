@@ -39,6 +39,9 @@ enum gb_sys {
     GB_SYS_MADVISE,    /* ENOMEM */
     GB_SYS_RANDOM,     /* ENOSYS */
     GB_SYS_JAIL,       /* EPERM: a limit, a rule or a filter of the jail */
+    GB_SYS_MKDIR,      /* ENOSPC */
+    GB_SYS_SYNC,       /* EIO */
+    GB_SYS_RENAME,     /* EIO; a change of mode, too */
     GB_SYS_COUNT
 };
 

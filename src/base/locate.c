@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/fault.h"
 #include "base/num.h"
 #include "base/place.h"
 
@@ -21,7 +22,8 @@
 
 /* The directory of this executable, without the slash at the end; "" when it cannot be known. */
 static void own_directory(char directory[PATH_MAX]) {
-    ssize_t len = readlink("/proc/self/exe", directory, PATH_TEXT_MAX - 1);
+    ssize_t len =
+        gb_sys(GB_SYS_STAT, -1, readlink("/proc/self/exe", directory, PATH_TEXT_MAX - 1));
     directory[len > 0 ? len : 0] = '\0';
     char *slash = strrchr(directory, '/');
     *(slash ? slash : directory) = '\0';
@@ -29,7 +31,8 @@ static void own_directory(char directory[PATH_MAX]) {
 
 static bool is_program(const char *path) {
     struct stat st;
-    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, X_OK) == 0;
+    return gb_sys(GB_SYS_STAT, -1, stat(path, &st)) == 0 && S_ISREG(st.st_mode) &&
+           access(path, X_OK) == 0;
 }
 
 static bool try_place(const char *directory, const char *relative, const char *program,

@@ -31,6 +31,9 @@ enum {
     GB_COMPILER_CODE_TOO_LARGE
 };
 
+/* Its exit status where it could not even map its files, and so not report. */
+enum { GB_COMPILER_EXIT_MAP = 4 };
+
 #define GB_COMPILER_MESSAGE_MAX 2048u
 #define GB_COMPILER_REPORT_BYTES 4096u
 struct gb_compiler_report {

@@ -10,6 +10,7 @@
 #include "compiler/compiler.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -17,8 +18,14 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/fault.h"
 #include "base/num.h"
 #include "worker/jail.h"
+
+enum {
+    EXIT_USAGE = 2, /* started by hand: there is nobody to talk to */
+    EXIT_ORPHAN = 3,
+};
 
 struct job {
     const struct gb_compiler_request *request;
@@ -38,31 +45,34 @@ static void report(struct gb_compiler_report *r, uint32_t failure, const char *m
     r->magic = GB_COMPILER_MAGIC;
 }
 
-static bool map(struct job *j) {
+/* 0, or the exit status. */
+static int map(struct job *j) {
     off_t in_bytes = lseek(GB_COMPILER_FD_IN, 0, SEEK_END);
     if (in_bytes < (off_t)sizeof(struct gb_compiler_request)) {
-        return false;
+        return EXIT_USAGE;
     }
-    void *in = mmap(NULL, (size_t)in_bytes, PROT_READ, MAP_SHARED, GB_COMPILER_FD_IN, 0);
+    void *in = gb_sys(GB_SYS_MMAP, MAP_FAILED,
+                      mmap(NULL, (size_t)in_bytes, PROT_READ, MAP_SHARED, GB_COMPILER_FD_IN, 0));
     if (in == MAP_FAILED) {
-        return false;
+        return GB_COMPILER_EXIT_MAP;
     }
     const struct gb_compiler_request *q = in;
     if (q->magic != GB_COMPILER_MAGIC || q->out_bytes <= GB_COMPILER_REPORT_BYTES ||
         q->program_len != (uint64_t)in_bytes - sizeof *q) {
-        return false;
+        return EXIT_USAGE;
     }
-    void *out = mmap(NULL, (size_t)q->out_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-                     GB_COMPILER_FD_OUT, 0);
+    void *out = gb_sys(GB_SYS_MMAP, MAP_FAILED,
+                       mmap(NULL, (size_t)q->out_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+                            GB_COMPILER_FD_OUT, 0));
     if (out == MAP_FAILED) {
-        return false;
+        return GB_COMPILER_EXIT_MAP;
     }
     j->request = q;
     j->program = (struct gbw_span){.ptr = (const uint8_t *)(q + 1), .len = (size_t)q->program_len};
     j->out = out;
     j->code_max = q->out_bytes - GB_COMPILER_REPORT_BYTES;
     j->report = (struct gb_compiler_report *)(void *)(j->out + j->code_max);
-    return true;
+    return 0;
 }
 
 static bool limit(const struct job *j) {
@@ -72,7 +82,7 @@ static bool limit(const struct job *j) {
     struct gb_jail jail = {.mode = j->request->jail_best_effort ? GB_JAIL_BEST_EFFORT
                                                                 : GB_JAIL_STRICT,
                            .as_bytes = j->request->as_bytes};
-    if (setrlimit(RLIMIT_CPU, &cpu) != 0) {
+    if (gb_sys(GB_SYS_JAIL, -1, setrlimit(RLIMIT_CPU, &cpu)) != 0) {
         gb_fail(&e, GB_UNSUPPORTED, "the limit on processor time could not be set");
     } else if (gb_jail_stage_1(&jail, &e) && gb_jail_stage_2(&jail, &e)) {
         return true;
@@ -103,12 +113,19 @@ static void compile(const struct job *j) {
 
 int main(void) {
     struct job j = {0};
-    if (!map(&j)) {
-        return 2; /* started by hand: there is nobody to talk to */
+#ifdef GLOVEBOX_TEST_COMPILER
+    const char *fault = getenv("GLOVEBOX_TEST_FAULT");
+    if (fault && !gb_fault_arm(fault)) {
+        return EXIT_USAGE;
+    }
+#endif
+    int status = map(&j);
+    if (status != 0) {
+        return status;
     }
     /* Dies with the thread that waits for it; whoever died before that is seen here. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || getppid() != j.request->parent) {
-        return 3;
+        return EXIT_ORPHAN;
     }
     if (limit(&j)) {
         compile(&j);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/num.h"
 #include "lib/json.h"
@@ -222,7 +223,7 @@ static bool read_head(const char *path, uint8_t head[SNIFF_BYTES], size_t *ret_l
     if (fd < 0) {
         return false;
     }
-    ssize_t n = read(fd, head, SNIFF_BYTES);
+    ssize_t n = gb_sys(GB_SYS_READ, -1, read(fd, head, SNIFF_BYTES));
     *ret_len = n > 0 ? (size_t)n : 0; /* a directory and its like fail in full when read again */
     close(fd);
     return true;

@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/num.h"
 #include "model/store.h"
@@ -297,7 +298,8 @@ static bool check(struct gb_model *m, struct gb_span bytes, struct gb_error **er
 }
 
 bool gb_model_map(int fd, uint64_t bytes, struct gb_span *ret_bytes, struct gb_error **err) {
-    void *at = mmap(NULL, (size_t)bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    void *at = gb_sys(GB_SYS_MMAP, MAP_FAILED,
+                      mmap(NULL, (size_t)bytes, PROT_READ, MAP_PRIVATE, fd, 0));
     if (at == MAP_FAILED) {
         gb_fail_errno(err, GB_MODEL_TOO_LARGE, errno, "its file could not be mapped: %s",
                       strerrordesc_np(errno));
@@ -315,7 +317,9 @@ void gb_model_unmap(struct gb_span bytes) {
 /* 0 when it cannot be known: reading it says why. */
 static uint64_t file_bytes(const char *path) {
     struct stat st;
-    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 ? (uint64_t)st.st_size : 0;
+    return gb_sys(GB_SYS_STAT, -1, stat(path, &st)) == 0 && S_ISREG(st.st_mode) && st.st_size > 0
+               ? (uint64_t)st.st_size
+               : 0;
 }
 
 /* A file too large for sealed memory: copied into the store, and checked there. Its first bytes are
@@ -329,7 +333,7 @@ static bool inspect_stored(struct gb_model *m, enum gb_backend_kind backend, uin
     if (source < 0) {
         return false;
     }
-    ssize_t n = pread(source, head, sizeof head, 0);
+    ssize_t n = gb_sys(GB_SYS_READ, -1, pread(source, head, sizeof head, 0));
     struct gb_span first = gb_span_make(head, n > 0 ? (size_t)n : 0);
     m->info.bytes = bytes;
     m->info.backend = choose_backend(m, backend, first);

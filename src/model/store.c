@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/num.h"
@@ -56,19 +57,23 @@ static char *cache_path(const char *cache_dir, struct gb_error **err) {
     return NULL;
 }
 
+static bool make_one(const char *path) {
+    return gb_sys(GB_SYS_MKDIR, -1, mkdir(path, 0700)) == 0 || errno == EEXIST;
+}
+
 /* Makes what is missing of the path, for us alone. */
 static bool make_path(char *path, struct gb_error **err) {
     for (char *at = path + 1; *at != '\0'; at++) {
         if (*at == '/') {
             *at = '\0';
-            bool ok = mkdir(path, 0700) == 0 || errno == EEXIST;
+            bool ok = make_one(path);
             *at = '/';
             if (!ok) {
                 return fail_io(err, "its folder");
             }
         }
     }
-    return mkdir(path, 0700) == 0 || errno == EEXIST || fail_io(err, "its folder");
+    return make_one(path) || fail_io(err, "its folder");
 }
 
 static int open_folder(const char *cache_dir, struct gb_error **err) {
@@ -77,8 +82,8 @@ static int open_folder(const char *cache_dir, struct gb_error **err) {
     if (!path || !make_path(path, err)) {
         return -1;
     }
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st) != 0) {
+    int fd = gb_sys(GB_SYS_OPEN, -1, open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    if (fd < 0 || gb_sys(GB_SYS_STAT, -1, fstat(fd, &st)) != 0) {
         fail_io(err, "its folder");
         gb_fd_close(&fd);
         return -1;
@@ -119,7 +124,7 @@ static bool pump_run(struct pump *p, int source, int to, uint64_t bytes,
     uint64_t done = 0;
     bool ok = EVP_DigestInit_ex(p->ctx, EVP_sha256(), NULL) == 1;
     while (ok) {
-        ssize_t n = pread(source, p->chunk, CHUNK_BYTES, (off_t)done);
+        ssize_t n = gb_sys(GB_SYS_READ, -1, pread(source, p->chunk, CHUNK_BYTES, (off_t)done));
         if (n < 0 && errno == EINTR) {
             continue;
         }
@@ -153,12 +158,14 @@ static int find_stored(struct pump *p, int folder, const char *digest, uint64_t 
     struct stat st;
     char found[GB_DIGEST_TEXT_BYTES];
     struct gb_error *why = NULL;
-    int fd = openat(folder, hex_of(digest), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    int fd = gb_sys(GB_SYS_OPEN, -1,
+                    openat(folder, hex_of(digest),
+                           O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
     if (fd < 0) {
         return -1;
     }
-    bool ok = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() &&
-              (st.st_mode & 0222) == 0 && (uint64_t)st.st_size == bytes &&
+    bool ok = gb_sys(GB_SYS_STAT, -1, fstat(fd, &st)) == 0 && S_ISREG(st.st_mode) &&
+              st.st_uid == geteuid() && (st.st_mode & 0222) == 0 && (uint64_t)st.st_size == bytes &&
               pump_run(p, fd, -1, bytes, found, &why) && strcmp(found, digest) == 0;
     gb_error_free(why);
     if (!ok) {
@@ -176,16 +183,18 @@ static int store_copy(struct pump *p, int folder, int source, const char *digest
     char name[NEW_NAME_BYTES];
     char copied[GB_DIGEST_TEXT_BYTES];
     uint64_t number = 0;
-    (void)!getrandom(&number, sizeof number, GRND_NONBLOCK);
+    (void)gb_sys(GB_SYS_RANDOM, -1, getrandom(&number, sizeof number, GRND_NONBLOCK));
     (void)snprintf(name, sizeof name, ".new-%d-%llx", (int)getpid(), (unsigned long long)number);
-    int fd = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int fd = gb_sys(GB_SYS_OPEN, -1,
+                    openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
+                           0600));
     if (fd < 0) {
         fail_io(err, "a new file");
         return -1;
     }
     int stored = -1;
     /* A full disk is known before the copy. */
-    int rc = fallocate(fd, 0, 0, (off_t)bytes) == 0 ? 0 : errno;
+    int rc = gb_sys(GB_SYS_TRUNCATE, -1, fallocate(fd, 0, 0, (off_t)bytes)) == 0 ? 0 : errno;
     errno = rc;
     bool ok = (rc == 0 || rc == EOPNOTSUPP || rc == ENOSYS ||
                 fail_io(err, "room for it")) &&
@@ -194,11 +203,15 @@ static int store_copy(struct pump *p, int folder, int source, const char *digest
         ok = gb_fail(err, GB_DIGEST_MISMATCH, "its file changed while it was read");
         gb_hint(err, "Start again when nothing writes it.");
     }
-    ok = ok && ((fsync(fd) == 0 && fchmod(fd, 0400) == 0) || fail_io(err, "keeping it"));
+    ok = ok && ((gb_sys(GB_SYS_SYNC, -1, fsync(fd)) == 0 &&
+                 gb_sys(GB_SYS_RENAME, -1, fchmod(fd, 0400)) == 0) ||
+                fail_io(err, "keeping it"));
     if (ok) {
-        stored = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-        ok = (stored >= 0 && renameat(folder, name, folder, hex_of(digest)) == 0 &&
-              fsync(folder) == 0) || fail_io(err, "its name");
+        stored = gb_sys(GB_SYS_OPEN, -1, openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+        ok = (stored >= 0 &&
+              gb_sys(GB_SYS_RENAME, -1, renameat(folder, name, folder, hex_of(digest))) == 0 &&
+              gb_sys(GB_SYS_SYNC, -1, fsync(folder)) == 0) ||
+             fail_io(err, "its name");
     }
     gb_fd_close(&fd);
     if (!ok) {

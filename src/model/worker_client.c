@@ -75,7 +75,7 @@ static int model_memfd(struct gb_span bytes, struct gb_error **err) {
 
 /* A descriptor of our own of a stored model. */
 static int stored_file(int fd, struct gb_error **err) {
-    int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    int own = gb_sys(GB_SYS_FCNTL, -1, fcntl(fd, F_DUPFD_CLOEXEC, 3));
     if (own < 0) {
         int eno = errno;
         gb_fail_errno(err, GB_IO, eno, "could not keep the model open: %s", strerror(eno));

@@ -17,6 +17,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/locate.h"
+#include "base/fault.h"
 #include "base/num.h"
 #include "base/place.h"
 #include "model/worker_internal.h"
@@ -30,7 +31,8 @@
 
 /* The directory of this executable, without the slash at the end; "" when it cannot be known. */
 static void own_directory(char directory[PATH_MAX]) {
-    ssize_t len = readlink("/proc/self/exe", directory, PATH_TEXT_MAX - 1);
+    ssize_t len =
+        gb_sys(GB_SYS_STAT, -1, readlink("/proc/self/exe", directory, PATH_TEXT_MAX - 1));
     directory[len > 0 ? len : 0] = '\0';
     char *slash = strrchr(directory, '/');
     *(slash ? slash : directory) = '\0';
@@ -38,7 +40,8 @@ static void own_directory(char directory[PATH_MAX]) {
 
 static bool is_file(const char *path, int mode) {
     struct stat st;
-    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, mode) == 0;
+    return gb_sys(GB_SYS_STAT, -1, stat(path, &st)) == 0 && S_ISREG(st.st_mode) &&
+           access(path, mode) == 0;
 }
 
 /* The environment of a set-user-id program is not its owner's. */

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/num.h"
@@ -63,9 +64,10 @@ static bool open_dir(struct gb_cache *c, struct gb_error **err) {
     if (!gb_make_private_dirs(c->dir, err)) {
         return false;
     }
-    int fd = open(c->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = gb_sys(GB_SYS_OPEN, -1,
+                    open(c->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
     struct stat st;
-    if (fd < 0 || fstat(fd, &st) != 0) {
+    if (fd < 0 || gb_sys(GB_SYS_STAT, -1, fstat(fd, &st)) != 0) {
         gb_fail_errno(err, GB_IO, errno, "could not open the cache folder \"%s\": %s", c->dir,
                       strerror(errno));
         gb_fd_close(&fd);
@@ -108,10 +110,13 @@ void gb_cache_close(struct gb_cache *c) {
 static void note_damage(struct gb_cache *c, const char *name, const char *why) {
     atomic_fetch_add_explicit(&c->damaged, 1, memory_order_relaxed);
     gb_log(GB_LOG_INFO, "a cache entry is compiled again: %s", why);
-    int fd = openat(c->dir_fd, DAMAGED_NAME,
-                    O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0600);
+    int fd = gb_sys(GB_SYS_OPEN, -1,
+                    openat(c->dir_fd, DAMAGED_NAME,
+                           O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK,
+                           0600));
     struct stat st;
-    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size < DAMAGED_BYTES_MAX) {
+    if (fd >= 0 && gb_sys(GB_SYS_STAT, -1, fstat(fd, &st)) == 0 && S_ISREG(st.st_mode) &&
+        st.st_size < DAMAGED_BYTES_MAX) {
         char line[256];
         int n = snprintf(line, sizeof line, "%lld %.100s %.100s\n", (long long)time(NULL), name,
                          why);
@@ -133,7 +138,7 @@ void gb_cache_reject(struct gb_cache *c, const struct gb_native_id *id, const ch
 
 static void touch(int fd) {
     struct stat st;
-    if (fstat(fd, &st) == 0 && time(NULL) - st.st_mtime > TOUCH_S) {
+    if (gb_sys(GB_SYS_STAT, -1, fstat(fd, &st)) == 0 && time(NULL) - st.st_mtime > TOUCH_S) {
         (void)futimens(fd, NULL);
     }
 }
@@ -149,7 +154,9 @@ bool gb_cache_find(struct gb_cache *c, const struct gb_native_id *id, struct gb_
     }
     char name[NAME_BYTES];
     entry_name(id, name);
-    int fd = openat(c->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int fd = gb_sys(GB_SYS_OPEN, -1,
+                    openat(c->dir_fd, name,
+                           O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
     if (fd < 0) {
         atomic_fetch_add_explicit(&c->misses, 1, memory_order_relaxed);
         if (errno != ENOENT) {
@@ -200,7 +207,7 @@ static void list_one(const struct gb_cache *c, const char *name, struct listing 
     struct stat st;
     bool temporary = strncmp(name, TEMPORARY, sizeof TEMPORARY - 1) == 0;
     if ((!temporary && !is_entry(name)) ||
-        fstatat(c->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+        gb_sys(GB_SYS_STAT, -1, fstatat(c->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW)) != 0) {
         return;
     }
     if (temporary) {
@@ -220,8 +227,8 @@ static void list_one(const struct gb_cache *c, const char *name, struct listing 
 }
 
 static bool list(const struct gb_cache *c, struct listing *l) {
-    int fd = openat(c->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    int fd = gb_sys(GB_SYS_OPEN, -1, openat(c->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    DIR *dir = fd >= 0 ? gb_sys(GB_SYS_OPEN, NULL, fdopendir(fd)) : NULL;
     if (!dir) {
         gb_fd_close(&fd);
         return false;
@@ -264,21 +271,23 @@ static bool store(struct gb_cache *c, const char *name, const struct gb_native_i
                   const struct gb_native *code, struct gb_error **err) {
     char temporary[sizeof TEMPORARY + 16];
     uint64_t unique = 0;
-    if (getrandom(&unique, sizeof unique, 0) != (ssize_t)sizeof unique) {
+    if (gb_sys(GB_SYS_RANDOM, -1, getrandom(&unique, sizeof unique, 0)) !=
+        (ssize_t)sizeof unique) {
         return gb_fail(err, GB_IO, "no random bytes");
     }
     snprintf(temporary, sizeof temporary, TEMPORARY "%016llx", (unsigned long long)unique);
-    int fd = openat(c->dir_fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                    0600);
+    int fd = gb_sys(GB_SYS_OPEN, -1,
+                    openat(c->dir_fd, temporary,
+                           O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (fd < 0) {
         return gb_fail_errno(err, GB_IO, errno, "a file could not be made: %s", strerror(errno));
     }
     /* On the disk before it has its name: after a crash a name means a whole file. */
     bool ok = gb_native_write(fd, &c->key, code, id, err);
-    ok = ok && (fsync(fd) == 0 ||
+    ok = ok && (gb_sys(GB_SYS_SYNC, -1, fsync(fd)) == 0 ||
                 gb_fail_errno(err, GB_IO, errno, "could not write: %s", strerror(errno)));
     close(fd);
-    ok = ok && (renameat(c->dir_fd, temporary, c->dir_fd, name) == 0 ||
+    ok = ok && (gb_sys(GB_SYS_RENAME, -1, renameat(c->dir_fd, temporary, c->dir_fd, name)) == 0 ||
                 gb_fail_errno(err, GB_IO, errno, "could not rename: %s", strerror(errno)));
     if (!ok) {
         (void)unlinkat(c->dir_fd, temporary, 0);
@@ -312,10 +321,12 @@ bool gb_cache_stats(const struct gb_cache *c, struct gb_cache_stats *ret) {
         return false;
     }
     *ret = (struct gb_cache_stats){.entries = l.entries, .bytes = l.bytes};
-    int fd = openat(c->dir_fd, DAMAGED_NAME, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    int fd = gb_sys(GB_SYS_OPEN, -1,
+                    openat(c->dir_fd, DAMAGED_NAME,
+                           O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
     char part[4096];
     ssize_t n;
-    while (fd >= 0 && (n = read(fd, part, sizeof part)) > 0) {
+    while (fd >= 0 && (n = gb_sys(GB_SYS_READ, -1, read(fd, part, sizeof part))) > 0) {
         for (ssize_t i = 0; i < n; i++) {
             ret->damaged += part[i] == '\n';
         }

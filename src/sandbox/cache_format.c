@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/num.h"
 #include "sandbox/cache.h"
@@ -88,11 +89,15 @@ void gb_native_fini(struct gb_native *c) {
 
 bool gb_native_seal(int fd, uint64_t len, struct gb_error **err) {
     struct stat st;
-    if (fcntl(fd, F_ADD_SEALS, SEALS) != 0) {
+    if (gb_sys(GB_SYS_SEAL, -1, fcntl(fd, F_ADD_SEALS, SEALS)) != 0) {
         return gb_fail_errno(err, GB_IO, errno, "a memory file could not be sealed: %s",
                              strerror(errno));
     }
-    if (fstat(fd, &st) != 0 || (uint64_t)st.st_size != len) {
+    if (gb_sys(GB_SYS_STAT, -1, fstat(fd, &st)) != 0) {
+        return gb_fail_errno(err, GB_IO, errno, "a memory file could not be measured: %s",
+                             strerror(errno));
+    }
+    if ((uint64_t)st.st_size != len) {
         return gb_fail(err, GB_INTERNAL, "a memory file has another size than it was given");
     }
     return true;
@@ -127,7 +132,8 @@ static bool size_check(uint64_t file_bytes, struct gb_error **err) {
 
 /* The judgement, on memory that nobody can change any more. */
 static bool judge(const struct parts *p, const struct gb_cache_key *key, struct gb_error **err) {
-    void *code = mmap(NULL, (size_t)p->code.len, PROT_READ, MAP_SHARED, p->code.fd, 0);
+    void *code = gb_sys(GB_SYS_MMAP, MAP_FAILED,
+                        mmap(NULL, (size_t)p->code.len, PROT_READ, MAP_SHARED, p->code.fd, 0));
     if (code == MAP_FAILED) {
         return gb_fail_errno(err, GB_IO, errno, "a memory file could not be mapped: %s",
                              strerror(errno));
@@ -158,7 +164,7 @@ static bool finish(struct parts *p, const struct gb_cache_key *key, struct gb_na
 static bool read_exactly(int fd, void *bytes, size_t len, off_t at) {
     uint8_t *to = bytes;
     while (len > 0) {
-        ssize_t n = pread(fd, to, len, at);
+        ssize_t n = gb_sys(GB_SYS_READ, -1, pread(fd, to, len, at));
         if (n < 0 && errno == EINTR) {
             continue;
         }
@@ -175,7 +181,8 @@ static bool read_exactly(int fd, void *bytes, size_t len, off_t at) {
 static bool copy_code(int fd, int memory_fd, uint64_t len, struct gb_error **err) {
     off_t at = GB_NATIVE_HEADER_BYTES;
     while (len > 0) {
-        ssize_t n = sendfile(memory_fd, fd, &at, (size_t)GB_MIN(len, GB_GIB));
+        ssize_t n = gb_sys(GB_SYS_READ, -1,
+                           sendfile(memory_fd, fd, &at, (size_t)GB_MIN(len, GB_GIB)));
         if (n < 0 && errno == EINTR) {
             continue;
         }
@@ -191,7 +198,11 @@ bool gb_native_read(int fd, const struct gb_cache_key *key, struct gb_native *re
                   struct gb_native_id *ret_id, struct gb_error **err) {
     struct parts p = {.code = {.fd = -1}};
     struct stat st;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+    if (gb_sys(GB_SYS_STAT, -1, fstat(fd, &st)) != 0) {
+        return gb_fail_errno(err, GB_IO, errno, "compiled code could not be read: %s",
+                             strerror(errno));
+    }
+    if (!S_ISREG(st.st_mode)) {
         return untrusted(err, "it is no file");
     }
     uint64_t bytes = (uint64_t)st.st_size;
@@ -241,7 +252,8 @@ bool gb_native_write(int fd, const struct gb_cache_key *key, const struct gb_nat
     memcpy(header + 16, id->engine, GB_SHA256_BYTES);
     memcpy(header + 48, id->program, GB_SHA256_BYTES);
     put(header + 80, code->len, 8);
-    void *bytes = mmap(NULL, (size_t)code->len, PROT_READ, MAP_SHARED, code->fd, 0);
+    void *bytes = gb_sys(GB_SYS_MMAP, MAP_FAILED,
+                         mmap(NULL, (size_t)code->len, PROT_READ, MAP_SHARED, code->fd, 0));
     if (bytes == MAP_FAILED) {
         return gb_fail_errno(err, GB_IO, errno, "a memory file could not be mapped: %s",
                              strerror(errno));

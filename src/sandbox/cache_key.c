@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/num.h"
 #include "sandbox/cache.h"
@@ -42,7 +43,7 @@ bool gb_make_private_dirs(const char *path, struct gb_error **err) {
         if (slash) {
             *slash = '\0';
         }
-        if (mkdir(each, 0700) != 0 && errno != EEXIST) {
+        if (gb_sys(GB_SYS_MKDIR, -1, mkdir(each, 0700)) != 0 && errno != EEXIST) {
             return gb_fail_errno(err, GB_IO, errno, "could not make the folder \"%s\": %s", each,
                                  strerror(errno));
         }
@@ -60,7 +61,8 @@ static bool refuse(const char *path, const char *why, struct gb_error **err) {
 
 /* 1: loaded; 0: not there; -1: refused. */
 static int key_read(const char *path, struct gb_cache_key *ret_key, struct gb_error **err) {
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int fd = gb_sys(GB_SYS_OPEN, -1,
+                    open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
     if (fd < 0) {
         if (errno == ENOENT) {
             return 0;
@@ -74,7 +76,10 @@ static int key_read(const char *path, struct gb_cache_key *ret_key, struct gb_er
     struct stat st;
     struct gb_cache_key key;
     bool ok = false;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+    if (gb_sys(GB_SYS_STAT, -1, fstat(fd, &st)) != 0) {
+        gb_fail_errno(err, GB_IO, errno, "could not read the key \"%s\": %s", path,
+                      strerror(errno));
+    } else if (!S_ISREG(st.st_mode)) {
         (void)refuse(path, "it is no file", err);
     } else if (st.st_uid != geteuid()) {
         (void)refuse(path, "it belongs to somebody else", err);
@@ -83,7 +88,8 @@ static int key_read(const char *path, struct gb_cache_key *ret_key, struct gb_er
     } else if (st.st_nlink != 1) {
         (void)refuse(path, "it has a second name", err);
     } else if (st.st_size != sizeof key.bytes ||
-               pread(fd, key.bytes, sizeof key.bytes, 0) != sizeof key.bytes) {
+               gb_sys(GB_SYS_READ, -1, pread(fd, key.bytes, sizeof key.bytes, 0)) !=
+                   sizeof key.bytes) {
         (void)refuse(path, "it has not 32 bytes", err);
     } else {
         ok = true;
@@ -96,7 +102,7 @@ static int key_read(const char *path, struct gb_cache_key *ret_key, struct gb_er
 }
 
 static bool random_bytes(void *bytes, size_t len, struct gb_error **err) {
-    return getrandom(bytes, len, 0) == (ssize_t)len ||
+    return gb_sys(GB_SYS_RANDOM, -1, getrandom(bytes, len, 0)) == (ssize_t)len ||
            gb_fail_errno(err, GB_IO, errno, "no random bytes: %s", strerror(errno));
 }
 
@@ -113,16 +119,18 @@ static bool key_make(const char *path, struct gb_error **err) {
     if (!temporary) {
         return false;
     }
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int fd = gb_sys(GB_SYS_OPEN, -1,
+                    open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (fd < 0) {
         return gb_fail_errno(err, GB_IO, errno, "could not make the key \"%s\": %s", path,
                              strerror(errno));
     }
     bool ok = gb_write_all(fd, key.bytes, sizeof key.bytes, err);
-    ok = ok && (fsync(fd) == 0 ||
+    ok = ok && (gb_sys(GB_SYS_SYNC, -1, fsync(fd)) == 0 ||
                 gb_fail_errno(err, GB_IO, errno, "could not make the key: %s", strerror(errno)));
     close(fd);
-    if (ok && renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE) == 0) {
+    if (ok && gb_sys(GB_SYS_RENAME, -1,
+                     renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RENAME_NOREPLACE)) == 0) {
         return true;
     }
     int eno = errno;

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/locate.h"
 #include "compiler/compiler.h"
@@ -164,6 +165,10 @@ static struct gbw_program *from_artifact(struct gb_sandbox *s, const char *name,
     struct gb_native code;
     struct gb_native_id id;
     if (!need_key(cache, &why) || !gb_native_parse(bytes, &cache->key, &code, &id, &why)) {
+        if (cache->has_key && why->code != GB_ARTIFACT_UNTRUSTED) {
+            gb_error_move(err, why); /* ours to judge, but we could not */
+            return NULL;
+        }
         untrusted(name, "compiled code that our key does not vouch for", why, err);
         return NULL;
     }
@@ -218,7 +223,8 @@ struct gbw_program *gb_program_compile(struct gb_sandbox *s, const char *name, s
 uint64_t gb_program_file_bytes_max(const char *path, const struct gb_limits *limits) {
     uint8_t head[8] = {0};
     int fd = gb_file_open(path, NULL);
-    bool ours = fd >= 0 && pread(fd, head, sizeof head, 0) == (ssize_t)sizeof head &&
+    bool ours = fd >= 0 &&
+                gb_sys(GB_SYS_READ, -1, pread(fd, head, sizeof head, 0)) == (ssize_t)sizeof head &&
                 gb_native_is_ours(gb_span_make(head, sizeof head));
     gb_fd_close(&fd);
     return ours ? limits->program_bytes * CODE_PER_PROGRAM : limits->program_bytes;
@@ -233,14 +239,15 @@ static bool write_artifact(const char *out_path, const struct gb_cache_key *key,
     if (!temporary) {
         return false;
     }
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    int fd = gb_sys(GB_SYS_OPEN, -1,
+                    open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666));
     if (fd < 0) {
         gb_fail_errno(err, GB_IO, errno, "could not write \"%s\": %s", out_path, strerror(errno));
         return gb_hint(err, "Give a path in a folder that exists and can be written.");
     }
     bool ok = gb_native_write(fd, key, code, id, err);
     ok = close(fd) == 0 && ok;
-    if (ok && rename(temporary, out_path) == 0) {
+    if (ok && gb_sys(GB_SYS_RENAME, -1, rename(temporary, out_path)) == 0) {
         return true;
     }
     gb_fail_errno(err, GB_IO, errno, "could not write \"%s\": %s", out_path, strerror(errno));

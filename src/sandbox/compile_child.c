@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "compiler/compiler.h"
 #include "sandbox/compile.h"
@@ -89,7 +90,8 @@ static bool open_files(struct child *c, const struct gb_sandbox_options *o, stru
         !gb_native_seal(c->in_fd, sizeof q + program.len, err)) {
         return false;
     }
-    return (ftruncate(c->out_fd, (off_t)q.out_bytes) == 0 || fail_sys(err, "a memory file")) &&
+    return (gb_sys(GB_SYS_TRUNCATE, -1, ftruncate(c->out_fd, (off_t)q.out_bytes)) == 0 ||
+            fail_sys(err, "a memory file")) &&
            ((gb_fd_raise(&c->in_fd, FIRST_FREE_FD) && gb_fd_raise(&c->out_fd, FIRST_FREE_FD)) ||
             fail_sys(err, "a descriptor"));
 }
@@ -131,7 +133,9 @@ static int spawn(struct child *c, const char *path) {
         rc = add_actions(&actions, c);
         rc = rc != 0 ? rc : set_attributes(&attributes);
         rc = rc != 0 ? rc
-                     : posix_spawn(&c->pid, path, &actions, &attributes, argv, empty_environment);
+                     : gb_sys(GB_SYS_SPAWN, errno,
+                              posix_spawn(&c->pid, path, &actions, &attributes, argv,
+                                          empty_environment));
         posix_spawnattr_destroy(&attributes);
     }
     posix_spawn_file_actions_destroy(&actions);
@@ -186,6 +190,10 @@ static bool fail_silent(const struct child *c, struct gb_error **err) {
     if (c->signal == SIGABRT || c->signal == SIGKILL) {
         return fail_memory(c, err);
     }
+    if (c->status == GB_COMPILER_EXIT_MAP) {
+        gb_fail(err, GB_IO, "the compiler could not map \"%s\"", c->name);
+        return gb_hint(err, "Raise the limit of address space (ulimit -v).");
+    }
     gb_fail(err, GB_INTERNAL, "the compiler failed on \"%s\"", c->name);
     gb_hint(err, "This is a defect; nothing of the program was run.");
     return c->signal ? gb_detail(err, "it ended by signal %d (%s)", c->signal,
@@ -225,10 +233,19 @@ static bool fail_reported(const struct child *c, const struct gb_compiler_report
     return false;
 }
 
+static bool fail_report(const struct child *c, struct gb_error **err) {
+    return gb_fail_errno(err, GB_IO, errno, "could not read what the compiler says of \"%s\": %s",
+                         c->name, strerror(errno));
+}
+
 /* Nobody else can write the file any more, but whoever did may have written anything. */
 static bool take_result(struct child *c, struct gb_native *ret_code, struct gb_error **err) {
     struct gb_compiler_report r;
-    ssize_t n = pread(c->out_fd, &r, sizeof r, (off_t)c->limits.code_bytes_max);
+    ssize_t n = gb_sys(GB_SYS_READ, -1,
+                       pread(c->out_fd, &r, sizeof r, (off_t)c->limits.code_bytes_max));
+    if (n < 0) {
+        return fail_report(c, err);
+    }
     bool whole = n == (ssize_t)sizeof r && r.magic == GB_COMPILER_MAGIC &&
                  r.message_len <= GB_COMPILER_MESSAGE_MAX && r.is_component <= 1;
     if (c->late || c->signal != 0 || c->status != 0 || !whole) {
@@ -240,7 +257,7 @@ static bool take_result(struct child *c, struct gb_native *ret_code, struct gb_e
     if (r.code_len == 0 || r.code_len > c->limits.code_bytes_max) {
         return fail_silent(c, err);
     }
-    if (ftruncate(c->out_fd, (off_t)r.code_len) != 0) {
+    if (gb_sys(GB_SYS_TRUNCATE, -1, ftruncate(c->out_fd, (off_t)r.code_len)) != 0) {
         return fail_sys(err, "a memory file");
     }
     if (!gb_native_seal(c->out_fd, r.code_len, err)) {
@@ -260,7 +277,7 @@ static bool run(struct child *c, struct gb_native *ret_code, const char *path,
                       "could not start \"%s\": %s", path, strerror(rc));
         return gb_hint(err, "Set GLOVEBOX_COMPILER to the " GB_COMPILER_PROGRAM " program.");
     }
-    c->pidfd = pidfd_open(c->pid, 0);
+    c->pidfd = gb_sys(GB_SYS_PIDFD, -1, pidfd_open(c->pid, 0));
     if (c->pidfd < 0) {
         (void)fail_sys(err, "its process descriptor");
         (void)kill(c->pid, SIGKILL);

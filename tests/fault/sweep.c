@@ -2,16 +2,19 @@
 /*
  * One whole run of an agent through libglovebox, again and again, each time with another fault: the
  * first allocation of our C fails, then the second, and so on until a run meets no fault; the same
- * for system calls, and for both in the worker. Each fault comes once or stays.
+ * for system calls, and for both in the worker and the compiler. Each fault comes once or stays.
  *
  *   sweep SCENARIO FAULT [EVERY]
- *     SCENARIO  echo | digits (with a worker and a model)
- *     FAULT     alloc | alloc+ | sys | sys+, and each with worker- before it
+ *     SCENARIO  echo | cold (no code cache: the compiler runs) | ahead (compiled to a file) |
+ *               digits (worker and model) | store (a large model, put into the store) | stored
+ *     FAULT     alloc | sys | a kind of system call (fault.h), with + after it: from then on;
+ *               worker- or compiler- before it: there
  *     EVERY     only each EVERY-th number; GLOVEBOX_TEST_LONG=1: all of them
  *
  * After each run: the answer is right or there is an error with a code and a message; no block, no
- * descriptor and no child is left; and a run without a fault works in the same process. A run that
- * hangs is killed by an alarm. LeakSanitizer looks at what is left at the end.
+ * descriptor, no child and no half-made file is left; and a run without a fault works in the same
+ * process, with what the faulty one left in the cache. Where only the cache can fail, runs succeed.
+ * A run that hangs is killed by an alarm. LeakSanitizer looks at what is left at the end.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -27,6 +30,7 @@
 
 #include "base/alloc.h"
 #include "base/fault.h"
+#include "scenario.h"
 
 #define HANG_S 100u
 #define DEADLINE_US 4000000u
@@ -41,17 +45,20 @@ struct outcome {
     char text[TEXT_MAX];
 };
 
-static const char *scenario;
-static bool with_model;
-static char argument[TEXT_MAX] = "a few words";
+/* Whose C fails. */
+enum place { IN_HOST, IN_WORKER, IN_COMPILER, PLACES };
+static const char *const place_names[PLACES] = {"", "worker-", "compiler-"};
+static const char *const place_programs[PLACES] = {NULL, "GLOVEBOX_WORKER_TEST",
+                                                   "GLOVEBOX_COMPILER_TEST"};
+
+static const struct scenario *scenario;
 static char expected[TEXT_MAX];
-static char guest_path[512];
-static char model_path[512];
-static char wrapper[256];
+static char wrapper[256]; /* empty: none is used */
+static enum place wrapped;
 static char now_doing[128];
 
 static _Noreturn void broken(const char *what, const char *more) {
-    fprintf(stderr, "sweep %s: %s: %s%s%s\n", scenario, now_doing, what, more ? ": " : "",
+    fprintf(stderr, "sweep %s: %s: %s%s%s\n", scenario->name, now_doing, what, more ? ": " : "",
             more ? more : "");
     _exit(1);
 }
@@ -119,8 +126,8 @@ static void on_done(void *user, struct gb_result *result) {
 static bool call_once(struct gb_host *h, struct gb_guest *g, struct outcome *o,
                       struct gb_error **err) {
     struct gb_call_options call = {.size = sizeof call,
-                                   .argument = argument,
-                                   .argument_bytes = strlen(argument),
+                                   .argument = scenario_argument(),
+                                   .argument_bytes = strlen(scenario_argument()),
                                    .done = on_done,
                                    .user = o};
     if (!gb_guest_call(g, &call, err)) {
@@ -135,8 +142,8 @@ static bool call_once(struct gb_host *h, struct gb_guest *g, struct outcome *o,
 }
 
 static bool run_in(struct gb_host *h, struct outcome *o, struct gb_error **err) {
-    if (with_model && (!gb_host_add_model(h, "digits", model_path, "onnx", err) ||
-                       !gb_host_start_models(h, NULL, 0, err))) {
+    if (scenario->model && (!gb_host_add_model(h, "digits", scenario_model(), "onnx", err) ||
+                            !gb_host_start_models(h, NULL, 0, err))) {
         return false;
     }
     char *models = gb_host_models_json(h, err);
@@ -147,7 +154,12 @@ static bool run_in(struct gb_host *h, struct outcome *o, struct gb_error **err) 
     struct gb_limit_options limits;
     gb_limit_options_default(&limits);
     limits.deadline_us = DEADLINE_US;
-    struct gb_guest *g = gb_guest_load_file(h, guest_path, NULL, &limits, err);
+    const char *path = scenario->ahead ? scenario_artifact() : scenario_guest();
+    if (scenario->ahead &&
+        !gb_host_compile_file(h, scenario_guest(), NULL, &limits, path, err)) {
+        return false;
+    }
+    struct gb_guest *g = gb_guest_load_file(h, path, NULL, &limits, err);
     bool ok = g && call_once(h, g, o, err);
     gb_guest_free(g);
     return ok;
@@ -158,7 +170,9 @@ static void run_once(struct outcome *o) {
     struct gb_error *err = NULL;
     struct gb_host_options options;
     gb_host_options_default(&options);
-    options.worker_path = wrapper[0] ? wrapper : NULL;
+    if (wrapper[0]) {
+        *(wrapped == IN_WORKER ? &options.worker_path : &options.compiler_path) = wrapper;
+    }
     alarm(HANG_S);
     struct gb_host *h = gb_host_new(&options, &err);
     if (!h || !run_in(h, o, &err)) {
@@ -221,6 +235,9 @@ static void check_left(const struct left *before) {
     if (waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD) {
         broken("it left a child", NULL);
     }
+    if (scenario_litter()) {
+        broken("it left a half-made file", scenario_litter());
+    }
 }
 
 /* ---- the sweep ---- */
@@ -240,32 +257,33 @@ static void count_code(const char *code) {
     }
 }
 
-/* The worker's environment is empty, so a script hands it the fault. */
+/* A child's environment is empty, so a script hands it the fault. */
 static void write_wrapper(const char *fault) {
-    const char *worker = getenv("GLOVEBOX_WORKER_TEST");
+    const char *program = getenv(place_programs[wrapped]);
     FILE *file = fopen(wrapper, "we");
-    if (!worker || !file) {
-        broken("GLOVEBOX_WORKER_TEST must name a file", NULL);
+    if (!program || !file) {
+        broken("a variable must name a file", place_programs[wrapped]);
     }
-    fprintf(file, "#!/bin/sh\nGLOVEBOX_TEST_FAULT='%s' exec '%s' \"$@\"\n", fault, worker);
+    fprintf(file, "#!/bin/sh\nGLOVEBOX_TEST_FAULT='%s' exec '%s' \"$@\"\n", fault, program);
     if (fclose(file) != 0 || chmod(wrapper, 0700) != 0) {
         broken("could not write", wrapper);
     }
 }
 
 /* One run with the fault; false: it met none. */
-static bool run_faulty(const char *fault, bool in_worker, uint64_t n, struct outcome *o) {
+static bool run_faulty(const char *fault, uint64_t n, struct outcome *o) {
     char text[64];
-    char kept[sizeof wrapper];
     size_t len = strlen(fault);
     bool persistent = fault[len - 1] == '+';
     (void)snprintf(text, sizeof text, "%.*s:%llu%s", (int)(len - persistent), fault,
                    (unsigned long long)n, persistent ? "+" : "");
-    (void)snprintf(now_doing, sizeof now_doing, "%s%s", in_worker ? "worker-" : "", text);
-    if (in_worker) {
+    (void)snprintf(now_doing, sizeof now_doing, "%s%s", place_names[wrapped], text);
+    if (scenario->fresh) {
+        scenario_empty();
+    }
+    if (wrapped != IN_HOST) {
         write_wrapper(text);
         run_once(o);
-        memcpy(kept, wrapper, sizeof kept);
         wrapper[0] = '\0';
         return true;
     }
@@ -279,10 +297,22 @@ static bool run_faulty(const char *fault, bool in_worker, uint64_t n, struct out
     return hits > 0;
 }
 
-static void sweep(const char *fault, bool in_worker, uint64_t every) {
+/* Only the code cache and its key make calls of these kinds where there is no large model. */
+static bool only_cache(const char *fault) {
+    static const char *const kinds[] = {"sync", "mkdir", "rename", "random"};
+    size_t len = strcspn(fault, "+");
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        if (strlen(kinds[i]) == len && strncmp(fault, kinds[i], len) == 0) {
+            return !scenario->large && !scenario->ahead;
+        }
+    }
+    return false;
+}
+
+static void sweep(const char *fault, uint64_t every) {
     struct left before = look();
-    char path[sizeof wrapper] = P_tmpdir "/glovebox-sweep-XXXXXX";
-    if (in_worker) {
+    char path[sizeof wrapper] = P_tmpdir "/glovebox-wrapper-XXXXXX";
+    if (wrapped != IN_HOST) {
         int fd = mkstemp(path);
         close(fd);
     }
@@ -291,10 +321,10 @@ static void sweep(const char *fault, bool in_worker, uint64_t every) {
     bool more = true;
     for (uint64_t n = 1; more; n += every) {
         struct outcome o;
-        if (in_worker) {
+        if (wrapped != IN_HOST) {
             memcpy(wrapper, path, sizeof wrapper);
         }
-        more = run_faulty(fault, in_worker, n, &o);
+        more = run_faulty(fault, n, &o);
         runs++;
         if (o.right && strcmp(o.text, expected) != 0) {
             broken("a wrong answer", o.text);
@@ -302,8 +332,11 @@ static void sweep(const char *fault, bool in_worker, uint64_t every) {
         if (!more && !o.right) {
             broken("an error without a fault", o.text);
         }
+        if (!o.right && only_cache(fault)) {
+            broken("a cache that failed was an error", o.text);
+        }
         passes = o.right ? passes + 1 : 0;
-        more = more && (!in_worker || passes < PASSES_ENOUGH);
+        more = more && (wrapped == IN_HOST || passes < PASSES_ENOUGH);
         count_code(o.right ? "ok" : o.code);
         if (getenv("SWEEP_VERBOSE")) {
             printf("%s: %s: %.120s\n", now_doing, o.right ? "ok" : o.code, o.text);
@@ -313,59 +346,36 @@ static void sweep(const char *fault, bool in_worker, uint64_t every) {
         run_clean();
         check_left(&before);
     }
-    if (in_worker) {
+    if (wrapped != IN_HOST) {
         (void)unlink(path);
     }
-    printf("%s %s%s: %u runs", scenario, in_worker ? "worker-" : "", fault, runs);
+    printf("%s %s%s: %u runs", scenario->name, place_names[wrapped], fault, runs);
     for (size_t i = 0; i < CODES_MAX && codes[i].count; i++) {
         printf(" %s=%u", codes[i].code, codes[i].count);
     }
     printf("\n");
 }
 
-static void prepare(void) {
-    with_model = strcmp(scenario, "digits") == 0;
-    (void)snprintf(guest_path, sizeof guest_path, "%s/build/guests/%s.wasm", GB_TEST_SOURCE_DIR,
-                   with_model ? "agent" : "echo");
-    (void)snprintf(model_path, sizeof model_path, "%s/models/digits.onnx", GB_TEST_SOURCE_DIR);
-    if (access(guest_path, R_OK) != 0) {
-        printf("skipped: %s is not built\n", guest_path);
-        exit(77);
-    }
-    if (with_model) {
-        char held_out[512];
-        (void)snprintf(held_out, sizeof held_out, "%s/models/digits_heldout.csv",
-                       GB_TEST_SOURCE_DIR);
-        FILE *file = fopen(held_out, "re");
-        char *line = file ? fgets(argument, sizeof argument, file) : NULL;
-        char *pixels = line ? strchr(line, ',') : NULL;
-        if (!pixels) {
-            broken("no sample in", held_out);
-        }
-        memmove(argument, pixels + 1, strlen(pixels));
-        argument[strcspn(argument, "\r\n")] = '\0';
-        for (char *at = argument; (at = strchr(at, ',')) != NULL;) {
-            *at = ' ';
-        }
-        fclose(file);
-    }
-}
-
 int main(int argc, char **argv) {
-    if (argc < 3) {
-        fprintf(stderr, "usage: sweep echo|digits FAULT [EVERY]\n");
+    scenario = argc > 2 ? scenario_find(argv[1]) : NULL;
+    if (!scenario) {
+        fprintf(stderr, "usage: sweep SCENARIO FAULT [EVERY]\n");
         return 2;
     }
-    scenario = argv[1];
     const char *fault = argv[2];
-    bool in_worker = strncmp(fault, "worker-", 7) == 0;
-    fault += in_worker ? 7 : 0;
+    for (int place = IN_WORKER; place < PLACES; place++) {
+        size_t len = strlen(place_names[place]);
+        if (strncmp(fault, place_names[place], len) == 0) {
+            wrapped = (enum place)place;
+            fault += len;
+        }
+    }
     uint64_t every = argc > 3 && !getenv("GLOVEBOX_TEST_LONG") ? strtoull(argv[3], NULL, 10) : 1;
     (void)signal(SIGALRM, on_alarm);
     (void)snprintf(now_doing, sizeof now_doing, "the first run");
     struct left ignored = look(); /* counts from here on */
     (void)ignored;
-    prepare();
+    scenario_open(scenario);
     struct outcome o;
     run_once(&o);
     if (!o.right) {
@@ -373,6 +383,7 @@ int main(int argc, char **argv) {
     }
     memcpy(expected, o.text, sizeof expected);
     run_clean();
-    sweep(fault, in_worker, every > 0 ? every : 1);
+    sweep(fault, every > 0 ? every : 1);
+    scenario_close();
     return 0;
 }

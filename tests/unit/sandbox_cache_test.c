@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "sandbox/cache.h"
 
@@ -339,6 +340,52 @@ static void assert_no_cache(const char *why) {
     bench_fini(&b);
 }
 
+/* Opens the folder, stores the code if it is given, looks for it. */
+static bool store_and_find(const struct gb_native *code) {
+    struct gb_cache c;
+    struct gb_native found = {.fd = -1};
+    gb_cache_open(&c, true, cache_path, key_path, GB_MIB);
+    if (code) {
+        gb_cache_store(&c, &id, code);
+    }
+    bool ok = gb_cache_find(&c, &id, &found);
+    if (ok) {
+        uint8_t byte = 0;
+        assert_int_equal(found.len, 500);
+        assert_true(found.is_component);
+        assert_int_equal(pread(found.fd, &byte, 1, 499), 1);
+        assert_int_equal(byte, (uint8_t)(499 * 31));
+        gb_native_fini(&found);
+    }
+    gb_cache_close(&c);
+    return ok;
+}
+
+/* Also where it cannot be opened, read, written or renamed: as good as no cache, and no more. */
+static void test_a_cache_that_fails_is_no_error(void **state) {
+    (void)state;
+    struct gb_native code = some_code(500);
+    for (int persistent = 0; persistent < 2; persistent++) {
+        unsigned found = 0;
+        uint64_t hits = 1;
+        for (uint64_t n = 1; hits > 0; n++) {
+            clean();
+            gb_fault_sys_at(n, persistent);
+            found += store_and_find(&code);
+            hits = gb_fault_sys_hits();
+            gb_fault_sys_at(0, false);
+            assert_true(store_and_find(&code)); /* nothing is in its way */
+            gb_fault_sys_at(n, persistent);
+            found += store_and_find(NULL);
+            gb_fault_sys_at(0, false);
+            assert_true(store_and_find(NULL));
+            assert_true(n < 1000);
+        }
+        assert_true(found > 0);
+    }
+    gb_native_fini(&code);
+}
+
 static void test_without_a_cache_things_run(void **state) {
     (void)state;
     clean();
@@ -498,6 +545,7 @@ int main(void) {
         cmocka_unit_test(test_a_second_run_compiles_nothing),
         cmocka_unit_test(test_other_engines_have_other_entries),
         cmocka_unit_test(test_the_folder_keeps_its_size),
+        cmocka_unit_test(test_a_cache_that_fails_is_no_error),
         cmocka_unit_test(test_without_a_cache_things_run),
         cmocka_unit_test(test_compiling_ends_at_its_limit_of_time),
         cmocka_unit_test(test_compiling_ends_at_its_limit_of_memory),
