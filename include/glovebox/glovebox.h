@@ -127,7 +127,9 @@ bool gb_guest_uses_models(const struct gb_guest *g);
 /* True: `run: func(string) -> result<string, string>`; false: a command with argv. */
 bool gb_guest_is_agent(const struct gb_guest *g);
 /* Compiles a program ahead of time, for guests under these grants and limits. Only this user on
- * this machine can load the file: it is native code, under a key of theirs. */
+ * this machine can load the file: it is native code, under a key of theirs. A program that imports
+ * what a guest under these grants has not is refused, as by gb_guest_load_file; grants NULL: only
+ * the code is made, and imports are looked at when it is loaded. */
 bool gb_host_compile_file(struct gb_host *h, const char *path,
                           const struct gb_grant_options *grants,
                           const struct gb_limit_options *limits, const char *out_path,

@@ -250,10 +250,10 @@ bool gb_host_compile_file(struct gb_host *h, const char *path,
     struct gb_lib_grants g = {0};
     uint8_t *bytes = NULL;
     size_t len;
-    bool ok = limits_of(h, limits, &l, err) && gb_lib_grants_copy(grants, NULL, &g, err) &&
+    bool ok = limits_of(h, limits, &l, err) && gb_lib_grants_copy(grants, h->customs, &g, err) &&
               read_program(path, l.program_bytes, &bytes, &len, err) &&
-              gb_program_compile_to(h->sandbox, path, gb_span_make(bytes, len), &l, &g.grants,
-                                    out_path, err);
+              gb_program_compile_to(h->sandbox, path, gb_span_make(bytes, len), &l,
+                                    grants ? &g.grants : NULL, out_path, err);
     gb_free(bytes);
     gb_lib_grants_fini(&g);
     return ok;

@@ -255,10 +255,25 @@ static bool write_artifact(const char *out_path, const struct gb_cache_key *key,
     return false;
 }
 
+/* Whether a host with these grants has what the program imports. */
+static bool imports_ok(struct gbw_engine *e, const char *name, const struct gb_native *code,
+                       const struct gb_grants *grants, struct gb_error **err) {
+    uint32_t failure = GBW_NONE;
+    struct gbw_program *p = load(e, name, code, &failure, err);
+    if (!p) {
+        return false;
+    }
+    struct gb_diagnosis d = {
+        .program_name = name, .is_component = gbw_program_is_component(p), .grants = grants};
+    gbw_program_imports(p, gb_diagnose_import, &d);
+    gbw_program_free(p);
+    return !d.error || gb_error_move(err, d.error);
+}
+
 bool gb_program_compile_to(struct gb_sandbox *s, const char *name, struct gb_span bytes,
                            const struct gb_limits *limits, const struct gb_grants *grants,
                            const char *out_path, struct gb_error **err) {
-    uint32_t kind = gb_engine_kind(limits, grants);
+    uint32_t kind = gb_engine_kind(limits, grants ? grants : &(struct gb_grants){0});
     struct gb_cache *cache = gb_sandbox_cache(s);
     struct gbw_engine *e = NULL;
     struct gb_native_id id;
@@ -272,7 +287,8 @@ bool gb_program_compile_to(struct gb_sandbox *s, const char *name, struct gb_spa
         !gb_sha256(bytes, id.program, err) || !compile(s, name, bytes, kind, &code, err)) {
         return false;
     }
-    bool ok = write_artifact(out_path, &cache->key, &code, &id, err);
+    bool ok = (!grants || imports_ok(e, name, &code, grants, err)) &&
+              write_artifact(out_path, &cache->key, &code, &id, err);
     gb_native_fini(&code);
     return ok;
 }

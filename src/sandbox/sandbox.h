@@ -117,7 +117,8 @@ const struct gb_signature *gb_program_signature(const struct gb_program *p);
 const char *gb_program_call_type(const struct gb_program *p); /* "func(name: string) -> string" */
 /* How large a program's file may be: one of compiled code is larger than its program. */
 uint64_t gb_program_file_bytes_max(const char *path, const struct gb_limits *limits);
-/* Compiles and writes a file that gb_program_load accepts from us, and only from us. */
+/* Compiles and writes a file that gb_program_load accepts from us, and only from us. With grants,
+ * what it imports is diagnosed as there; NULL: it is not looked at. */
 bool gb_program_compile_to(struct gb_sandbox *s, const char *name, struct gb_span bytes,
                            const struct gb_limits *limits, const struct gb_grants *grants,
                            const char *out_path, struct gb_error **err);
