@@ -18,8 +18,8 @@ mkdir -p "$stamps" "$deps"
 
 apt_packages="ca-certificates git make cmake ninja-build gcc libc6-dev pkg-config clang-14 lld
 lld-14 llvm-14 wasi-libc libclang-rt-14-dev libclang-rt-14-dev-wasm32
-libseccomp-dev libssl-dev libcmocka-dev
-python3 python3-venv strace procps clang-format-14"
+libseccomp-dev libssl-dev libuv1-dev libcmocka-dev
+python3 python3-venv strace procps curl clang-format-14"
 rust_minimum=1.95
 component_ld_version=0.5.21
 
@@ -30,6 +30,8 @@ ort_c_api_sha256=9ed0d7054a4e74249467365b25b415d36f51a44a6349e2a994a1812e4723d1e
 ort_ep_api_sha256=e94ac3490697bdb107844fa9d403952ee7136134132a057eae5c1207b57ce352
 orjson_version=3.13.0
 orjson_sha256=d1de5eb04485110c5da4c657e49168995d55e076b1ce60f1a042e254f4186c4f
+httptools_version=0.9.0
+httptools_sha256=d484ebb7e3a3f3597b0f645fbd1b85633674ca808c1f5ba11c2caf7c66f5c8b6
 
 say() { printf 'setup: %s\n' "$*"; }
 die() {
@@ -244,6 +246,23 @@ step_yyjson() {
     done_with yyjson "$key"
 }
 
+step_llhttp() {
+    key="$httptools_version $httptools_sha256 1"
+    if current llhttp "$key" "$deps/llhttp/llhttp.c" "$deps/llhttp/llhttp.h"; then return 0; fi
+    say "llhttp, out of the source package that carries it (seconds)"
+    # As above; here the build tool is setuptools, pinned in the venv too.
+    pip_fetch "$deps/dl-llhttp" "httptools==$httptools_version" "$httptools_sha256" \
+        --no-binary httptools --no-build-isolation
+    mkdir -p "$deps/llhttp"
+    inside=httptools-$httptools_version/vendor/llhttp
+    quietly "$build/venv/bin/python" tools/unpack.py \
+        "$deps/dl-llhttp/httptools-$httptools_version.tar.gz" "$deps/llhttp" \
+        "$inside/src/api.c=api.c" "$inside/src/http.c=http.c" "$inside/src/llhttp.c=llhttp.c" \
+        "$inside/include/llhttp.h=llhttp.h" "$inside/LICENSE=LICENSE"
+    rm -rf "$deps/dl-llhttp"
+    done_with llhttp "$key"
+}
+
 step_adapters() {
     key=$(cat tools/pins/adapters/Cargo.lock; echo 1)
     if current adapters "$key" "$deps/adapters/reactor.wasm" "$deps/adapters/command.wasm"; then
@@ -268,4 +287,5 @@ step_python
 step_ort_library
 step_ort_header
 step_yyjson
+step_llhttp
 step_adapters

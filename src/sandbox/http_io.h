@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/span.h"
+#include "base/http_field.h"
 
 #define GB_HTTP_CHUNK_BYTES (64u * 1024)
 
@@ -29,15 +29,11 @@ enum gb_io {
     GB_IO_ERROR    /* the other side has gone, or what it sent is malformed */
 };
 
-struct gb_http_field {
-    struct gb_span name, value;
-};
-
 /* Valid HTTP: the caller has parsed it. Borrowed until gb_runner_call returns. */
 struct gb_http_request {
     struct gb_span method;          /* "GET"; any token */
     struct gb_span scheme;          /* "http", "https" */
-    struct gb_span authority;       /* "example.org:8080"; not empty, also where HTTP/1.0 has none */
+    struct gb_span authority;       /* "example.org:8080"; never empty, also for HTTP/1.0 */
     struct gb_span path_with_query; /* "/a?b=c", "*"; empty counts as "/" */
     const struct gb_http_field *fields; /* guests do not see host, connection and the like */
     size_t fields_len;

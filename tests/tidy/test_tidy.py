@@ -370,7 +370,7 @@ FLAGS = ["-fsyntax-only", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE"]
 
 def include_folders():
     return ["-Isrc", "-Iinclude", "-Ibridge/host", "-isystem", "build/deps/ort/include", "-isystem",
-            "build/deps/yyjson"]
+            "build/deps/yyjson", "-isystem", "build/deps/llhttp"]
 
 
 def headers():
