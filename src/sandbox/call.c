@@ -17,12 +17,19 @@
 
 /* ---- what the bridge enters during a poll ---- */
 
-static enum gbw_tick on_tick(void *user, uint64_t fuel_left) {
-    struct gb_call *c = user;
-    c->fuel_left = fuel_left;
+static void look_for_end(struct gb_call *c) {
+    if (c->ending == GB_OK) {
+        c->ending = (enum gb_code)atomic_load_explicit(&c->asked, memory_order_relaxed);
+    }
     if (c->ending == GB_OK && gb_now_us() >= c->deadline_us) {
         c->ending = GB_DEADLINE_EXCEEDED;
     }
+}
+
+static enum gbw_tick on_tick(void *user, uint64_t fuel_left) {
+    struct gb_call *c = user;
+    c->fuel_left = fuel_left;
+    look_for_end(c);
     return c->ending == GB_OK ? GBW_TICK_YIELD : GBW_TICK_STOP;
 }
 
@@ -285,9 +292,7 @@ void gb_call_drop(struct gb_call *c, struct gb_call_result *ret) {
 }
 
 bool gb_call_poll(struct gb_call *c, struct gb_call_result *ret) {
-    if (c->ending == GB_OK && gb_now_us() >= c->deadline_us) {
-        c->ending = GB_DEADLINE_EXCEEDED;
-    }
+    look_for_end(c);
     bool last_chance = c->ending != GB_OK;
     if (last_chance && !c->polled) {
         gb_call_drop(c, ret);

@@ -4,6 +4,9 @@
  * they became ready, so that several spinning guests share the thread evenly. Calls past their
  * deadline go first, whatever the length of the round.
  *
+ * With lanes, a call that has used up its slice here is polled there; it stays in the runner's list,
+ * which keeps its deadline, and comes back to be finished.
+ *
  * One epoll descriptor: the list of wake-ups, a timer for the nearest deadline, and the registry's
  * completions. Threads: its owner's; wakers come from any.
  */
@@ -30,6 +33,7 @@ struct gb_runner {
     uint64_t armed_us;   /* the timer fires then; GB_NEVER: it does not */
     struct gb_call *calls;
     size_t calls_len;
+    struct gb_lanes *lanes; /* NULL: every call stays here */
 };
 
 static bool watch(struct gb_runner *r, int fd, struct gb_error **err) {
@@ -115,10 +119,18 @@ struct gb_call *gb_runner_call(struct gb_runner *r, const struct gb_call_spec *s
     return c;
 }
 
+void gb_runner_use_lanes(struct gb_runner *r, struct gb_lanes *lanes) {
+    r->lanes = lanes;
+}
+
+static bool on_lane(const struct gb_call *c) {
+    return atomic_load_explicit(&c->cell->lanes, memory_order_relaxed) != NULL;
+}
+
 void gb_call_cancel(struct gb_call *c, enum gb_code code) {
-    if (c->ending == GB_OK) {
-        c->ending = code;
-    }
+    uint32_t none = GB_OK;
+    (void)atomic_compare_exchange_strong(&c->asked, &none, (uint32_t)code);
+    atomic_store(&c->cell->urgent, true);
     gb_wake_cell_wake(c->cell);
 }
 
@@ -139,8 +151,35 @@ static void finish(struct gb_runner *r, struct gb_call *c, struct gb_call_result
 
 static void poll_call(struct gb_runner *r, struct gb_call *c) {
     struct gb_call_result result;
+    uint64_t start_us = gb_now_us();
     if (gb_call_poll(c, &result)) {
         finish(r, c, &result);
+        return;
+    }
+    c->ran_us += gb_now_us() - start_us;
+    if (r->lanes && c->spec.flow && c->ran_us >= GB_SLICE_US) {
+        gb_wake_cell_move(c->cell, r->lanes, c->spec.flow);
+        gb_wake_cell_wake(c->cell); /* a wake may have gone to the list just before */
+    }
+}
+
+/* A call that was woken: here, or back from a lane with its result. */
+static void serve_call(struct gb_runner *r, struct gb_call *c) {
+    if (!on_lane(c)) {
+        poll_call(r, c);
+    } else if (atomic_load_explicit(&c->finished, memory_order_acquire)) {
+        struct gb_call_result result = c->result;
+        finish(r, c, &result);
+    }
+}
+
+/* Past its deadline a poll always ends a call. */
+static void end_call(struct gb_runner *r, struct gb_call *c) {
+    if (on_lane(c)) {
+        c->told = true;
+        gb_call_cancel(c, GB_DEADLINE_EXCEEDED);
+    } else {
+        poll_call(r, c);
     }
 }
 
@@ -151,6 +190,9 @@ static void end_overdue(struct gb_runner *r) {
         struct gb_call *overdue = NULL;
         uint64_t now = gb_now_us();
         for (struct gb_call *c = r->calls; c; c = c->next) {
+            if (c->told) {
+                continue;
+            }
             if (!overdue && now >= c->deadline_us) {
                 overdue = c;
             } else {
@@ -159,7 +201,7 @@ static void end_overdue(struct gb_runner *r) {
         }
         r->nearest_us = nearest;
         if (overdue) {
-            poll_call(r, overdue); /* past its deadline a poll always ends it */
+            end_call(r, overdue);
         }
     }
 }
@@ -172,7 +214,7 @@ static void poll_ready(struct gb_runner *r, size_t ready) {
             break;
         }
         if (cell->call) {
-            poll_call(r, cell->call);
+            serve_call(r, cell->call);
         }
         gb_wake_cell_unref(cell);
         end_overdue(r);
@@ -225,10 +267,14 @@ void gb_runner_free(struct gb_runner *r) {
     while (r->calls) {
         struct gb_call *c = r->calls;
         struct gb_call_result result;
-        if (c->ending == GB_OK) {
-            c->ending = GB_CANCELLED;
+        if (atomic_load_explicit(&c->finished, memory_order_acquire)) {
+            result = c->result;
+        } else {
+            if (c->ending == GB_OK) {
+                c->ending = GB_CANCELLED;
+            }
+            gb_call_drop(c, &result);
         }
-        gb_call_drop(c, &result);
         finish(r, c, &result);
     }
     if (r->wakes) {

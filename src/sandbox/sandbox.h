@@ -23,6 +23,8 @@ struct gb_sandbox;
 struct gb_program;
 struct gb_runner;
 struct gb_call;
+struct gb_lanes;
+struct gb_flow;
 
 struct gb_sandbox_options {
     uint64_t stack_bytes;        /* wasm stack of every call; 512 KiB */
@@ -230,6 +232,7 @@ struct gb_call_spec {
     /* Once, from gb_runner_step, never from gb_runner_call. Takes the result. */
     void (*done)(void *user, struct gb_call_result *result);
     void *user;
+    struct gb_flow *flow; /* whose share of the lanes it uses; NULL: it stays on its runner */
 };
 
 /* A runner polls the calls of one thread: one epoll descriptor over wake-ups, timers and the
@@ -237,10 +240,24 @@ struct gb_call_spec {
 struct gb_runner *gb_runner_new(struct gb_sandbox *s, struct gb_registry *registry,
                                 struct gb_error **err);
 void gb_runner_free(struct gb_runner *r); /* cancels what runs; their done is called */
+/* From now on a call of some flow that has run for GB_SLICE_US on the runner's thread goes on in
+ * these lanes; its `done` still comes from gb_runner_step. What else the call enters (capabilities,
+ * output) is then entered on a lane's thread. The lanes must end before the runner does. */
+void gb_runner_use_lanes(struct gb_runner *r, struct gb_lanes *lanes);
+#define GB_SLICE_US 1000u
+
+/* Threads that go on with long calls, one slice of a call at a time, fair between flows by weight.
+ * nice: how far their priority lies below that of the loops. */
+struct gb_lanes *gb_lanes_new(uint32_t threads, int nice, struct gb_error **err);
+void gb_lanes_free(struct gb_lanes *l); /* before the runners that use them */
+struct gb_flow *gb_flow_new(uint32_t weight, struct gb_error **err); /* of one set of lanes */
+struct gb_flow *gb_flow_ref(struct gb_flow *f);
+void gb_flow_unref(struct gb_flow *f);
 /* Starts a call. The returned handle is valid until done was called. */
 struct gb_call *gb_runner_call(struct gb_runner *r, const struct gb_call_spec *spec,
                                struct gb_error **err);
-/* Ends a call with that code (cancelled, interrupted); done comes from a later step. */
+/* Ends a call with that code (cancelled, interrupted); done comes from a later step. From the
+ * runner's thread. */
 void gb_call_cancel(struct gb_call *c, enum gb_code code);
 /* Readable when gb_runner_step has something to do. */
 int gb_runner_fd(const struct gb_runner *r);

@@ -229,12 +229,27 @@ bool gb_output_write(struct gb_call *c, enum gb_output_stream stream, struct gb_
 
 /* Calls that want to be polled, first in, first out. Wakers come from any thread, also after the
  * call or the runner is gone; so list and cells are counted. */
+enum gb_lane_state {
+    GB_LANE_IDLE,
+    GB_LANE_QUEUED,
+    GB_LANE_RUNNING,
+    GB_LANE_RUNNING_AGAIN, /* woken meanwhile */
+    GB_LANE_DONE           /* its call is over; wakes mean nothing */
+};
 struct gb_wake_cell {
     _Atomic uint32_t refs;
-    struct gb_wake_list *list; /* one reference */
+    struct gb_wake_list *list; /* its runner's; one reference */
     struct gb_wake_cell *next; /* under the list's lock */
     bool queued;               /* under the list's lock */
-    struct gb_call *call;      /* the runner's thread only; NULL once it is done */
+    struct gb_call *call;      /* for whoever polls it; NULL once it is done */
+    /* Set once, when the call leaves its runner's thread: it is polled there from then on. */
+    _Atomic(struct gb_lanes *) lanes; /* one reference */
+    struct gb_flow *flow;             /* one reference; set before lanes */
+    _Atomic bool urgent;              /* the call must end: before all others */
+    /* under the lock of the lanes */
+    enum gb_lane_state lane_state;
+    bool lane_urgent; /* queued as urgent */
+    struct gb_wake_cell *lane_next;
 };
 struct gb_wake_list {
     _Atomic uint32_t refs;
@@ -254,12 +269,22 @@ struct gb_wake_cell *gb_wake_cell_new(struct gb_wake_list *list, struct gb_call 
 void gb_wake_cell_ref(struct gb_wake_cell *cell);
 void gb_wake_cell_unref(void *cell);
 void gb_wake_cell_wake(void *cell);
+/* Queues the cell for its runner's thread, wherever its call is polled. */
+void gb_wake_list_push(struct gb_wake_cell *cell);
+/* From the runner's thread, between two polls: the call is polled by the lanes from now on. */
+void gb_wake_cell_move(struct gb_wake_cell *cell, struct gb_lanes *lanes, struct gb_flow *flow);
 /* One round: begin resets the descriptor and says how many are queued, pop takes the first (with a
  * reference; NULL: none), end makes the descriptor readable again when some are left. */
 size_t gb_wake_list_begin(struct gb_wake_list *list);
 size_t gb_wake_list_len(struct gb_wake_list *list);
 struct gb_wake_cell *gb_wake_list_pop(struct gb_wake_list *list);
 void gb_wake_list_end(struct gb_wake_list *list);
+
+/* ---- lanes.c ---- */
+
+void gb_lanes_wake(struct gb_lanes *l, struct gb_wake_cell *cell);
+struct gb_lanes *gb_lanes_ref(struct gb_lanes *l);
+void gb_lanes_unref(struct gb_lanes *l);
 
 /* ---- call.c, outcome.c, host_nn.c ---- */
 
@@ -280,6 +305,11 @@ struct gb_call {
     uint64_t fuel_left;
     uint64_t instantiate_us;
     bool polled;
+    uint64_t ran_us;        /* in polls on its runner's thread */
+    bool told;              /* its runner has asked the lanes to end it */
+    _Atomic uint32_t asked; /* enum gb_code: another thread wants it to end */
+    _Atomic bool finished;  /* on a lane: result is set, and its runner takes over */
+    struct gb_call_result result;
     enum gb_code ending;                   /* why it must end; GB_OK: it need not */
     struct gb_error *reason;               /* for `ending`, where one was made already */
     const struct gb_model_info *inference; /* that it waits for; NULL */

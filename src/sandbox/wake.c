@@ -119,13 +119,29 @@ void gb_wake_cell_ref(struct gb_wake_cell *cell) {
 void gb_wake_cell_unref(void *user) {
     struct gb_wake_cell *cell = user;
     if (cell && atomic_fetch_sub(&cell->refs, 1) == 1) {
+        gb_lanes_unref(atomic_load(&cell->lanes));
+        gb_flow_unref(cell->flow);
         list_unref(cell->list);
         gb_free(cell);
     }
 }
 
+void gb_wake_cell_move(struct gb_wake_cell *cell, struct gb_lanes *lanes, struct gb_flow *flow) {
+    cell->flow = gb_flow_ref(flow);
+    atomic_store_explicit(&cell->lanes, gb_lanes_ref(lanes), memory_order_release);
+}
+
 void gb_wake_cell_wake(void *user) {
     struct gb_wake_cell *cell = user;
+    struct gb_lanes *lanes = atomic_load_explicit(&cell->lanes, memory_order_acquire);
+    if (lanes) {
+        gb_lanes_wake(lanes, cell);
+    } else {
+        gb_wake_list_push(cell);
+    }
+}
+
+void gb_wake_list_push(struct gb_wake_cell *cell) {
     struct gb_wake_list *list = cell->list;
     pthread_mutex_lock(&list->lock);
     if (!list->closed && !cell->queued) {
