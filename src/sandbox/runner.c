@@ -4,8 +4,8 @@
  * they became ready, so that several spinning guests share the thread evenly. Calls past their
  * deadline go first, whatever the length of the round.
  *
- * With lanes, a call that has used up its slice here is polled there; it stays in the runner's list,
- * which keeps its deadline, and comes back to be finished.
+ * With lanes, a call that has used up its slice here is polled there; it stays in the list of its
+ * runner, which keeps its deadline, and comes back to be finished.
  *
  * One epoll descriptor: the list of wake-ups, a timer for the nearest deadline, and the registry's
  * completions. Threads: its owner's; wakers come from any.
