@@ -4,9 +4,9 @@
  * wasi:http/incoming-handler is given, and where its answer goes. Whoever serves HTTP implements
  * the functions; the sandbox enters them while it polls the call.
  *
- * Threads: all functions run on the thread of the call's runner, inside gb_runner_step (or
- * gb_runner_free); none may block, start or free calls, or step the runner. gb_call_cancel and
- * gb_call_wake may be called from them.
+ * Threads: all functions run on the thread that polls the call: its runner's, inside gb_runner_step
+ * (or gb_runner_free), or with lanes a lane's, one at a time. None may block, start or free calls,
+ * or step the runner. gb_call_cancel and gb_call_wake may be called from them.
  * Ownership: what is passed in either direction is borrowed until the function returns, except
  * request_trailers, whose fields must stay until the call is done.
  * Limits: between the guest and response_body at most two chunks of GB_HTTP_CHUNK_BYTES wait, for
