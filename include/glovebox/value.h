@@ -136,7 +136,8 @@ const char *gb_guest_function_type(const struct gb_guest *g);
 
 /* Reads the arguments of such a guest: an array by position or an object by parameter name. A wrong
  * value names its place: `args[0].last: expected string, got number`. Keep them until the call is
- * done; they serve any number of calls (gb_call_options.values). */
+ * done; they serve any number of calls (gb_call_options.values). Their memory is charged to the
+ * tenant's budget until they are freed: budget-exceeded. */
 struct gb_args *gb_guest_read_args(const struct gb_guest *g, const char *json, size_t json_bytes,
                                    struct gb_error **err);
 const struct gb_value *gb_args_values(const struct gb_args *a, size_t *ret_len);

@@ -135,6 +135,7 @@ const char *gb_charge_text(enum gb_charge kind) {
     static const char *const names[GB_CHARGE_COUNT] = {
         [GB_CHARGE_MEMORY] = "linear memory", [GB_CHARGE_TABLE] = "tables",
         [GB_CHARGE_HANDLE] = "handles",       [GB_CHARGE_TENSOR] = "tensors",
-        [GB_CHARGE_GRAPH] = "graphs and jobs", [GB_CHARGE_OUTPUT] = "output"};
+        [GB_CHARGE_GRAPH] = "graphs and jobs", [GB_CHARGE_OUTPUT] = "output",
+        [GB_CHARGE_VALUE] = "arguments"};
     return (unsigned)kind < GB_CHARGE_COUNT ? names[kind] : "unknown";
 }

@@ -25,6 +25,7 @@ enum gb_charge {
     GB_CHARGE_TENSOR, /* tensor bytes, slab blocks, results */
     GB_CHARGE_GRAPH,  /* graphs, contexts, jobs */
     GB_CHARGE_OUTPUT, /* buffered stdout, stderr, answers */
+    GB_CHARGE_VALUE,  /* arguments read from JSON */
     GB_CHARGE_COUNT
 };
 

@@ -46,8 +46,8 @@ struct gb_args *gb_guest_read_args(const struct gb_guest *g, const char *json, s
     if (!gb_mul_u64(g->limits.memory_bytes, 2, &bytes_max)) {
         bytes_max = UINT64_MAX;
     }
-    a->values =
-        gb_values_read(s, gb_span_make(json, json_bytes), GB_MAX(bytes_max, 2 * GB_MIB), err);
+    a->values = gb_values_read(s, gb_span_make(json, json_bytes), GB_MAX(bytes_max, 2 * GB_MIB),
+                               g->host->tenant, err);
     if (!a->values) {
         if (err && *err && !(*err)->hint) {
             gb_hint(err, "The function is %.600s.", gb_guest_function_type(g));

@@ -3,26 +3,30 @@
  * WIT values as JSON, by their type: what `--call` reads and prints. Names are checked here, so a
  * wrong value names its place: `args[0].last: expected string, got number`.
  *
- * Ownership: a gb_values owns what it read, texts included. Limits: bytes of JSON, as given; depth
- * and width are those of the type. Errors: invalid-argument; unsupported for resources.
+ * Ownership: a gb_values owns what it read, texts included, and a reference of the account that
+ * pays for it. Limits: bytes of JSON, as given; depth and width are those of the type; the account.
+ * Errors: invalid-argument; unsupported for resources; budget-exceeded.
  */
 #ifndef GB_SANDBOX_VALUE_H
 #define GB_SANDBOX_VALUE_H
 
 #include "base/buf.h"
 #include "glovebox/value.h"
+#include "ledger/ledger.h"
 
 /* The deepest type that the bridge describes, the arguments themselves included. */
 #define GB_VALUE_DEPTH_MAX 34
 
 struct gb_values; /* of one call */
-/* Arguments: an array by position, or an object by parameter name. Empty json: no arguments. */
+/* Arguments: an array by position, or an object by parameter name. Empty json: no arguments.
+ * account NULL: nobody pays. */
 struct gb_values *gb_values_read(const struct gb_signature *s, struct gb_span json,
-                                 uint64_t bytes_max, struct gb_error **err);
+                                 uint64_t bytes_max, struct gb_account *account,
+                                 struct gb_error **err);
 /* One value of that type. at is its name in messages. */
 struct gb_values *gb_values_read_one(const struct gb_signature *s, uint32_t type, const char *at,
                                      struct gb_span json, uint64_t bytes_max,
-                                     struct gb_error **err);
+                                     struct gb_account *account, struct gb_error **err);
 const struct gb_value *gb_values_items(const struct gb_values *v, size_t *ret_len);
 void gb_values_free(struct gb_values *v);
 

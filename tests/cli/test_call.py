@@ -17,7 +17,7 @@ GREETER = f"{PACKAGE}/greeter"
 CORE = """
 (module
   (global $ready (mut i32) (i32.const 0))
-  (func (export "_initialize") (global.set $ready (i32.const 7)))
+  (func (export "_initialize") (global.set $ready (i32.add (global.get $ready) (i32.const 7))))
   (func (export "ready") (result i32) (global.get $ready))
   (func (export "numbers") (param i32 i64 f32 f64) (result i32 i64 f32 f64)
     (local.get 0) (local.get 1) (local.get 2) (local.get 3))
@@ -250,6 +250,14 @@ def test_an_answer_counts_against_the_budget():
     assert (out.code, out.status) == ("budget-exceeded", 102)
 
 
+def test_arguments_count_against_the_budget():
+    text = json.dumps([b64(b"x" * (8 << 20))])
+    out = call("sum", text, "--budget", "16MiB")
+    assert (out.code, out.status) == ("budget-exceeded", 102), repr(out)
+    assert "for arguments do not fit" in out.error["message"], repr(out)
+    assert call("sum", text, "--budget", "128MiB").json["result"] == 120 * (8 << 20)
+
+
 # ---- core modules ----
 
 
@@ -262,6 +270,7 @@ def core(tmp_path_factory):
 
 def test_core_modules_and_reactors(core):
     assert value("ready", [], guest=core) == 7
+    assert value("_initialize", [], guest=core) is None
     assert value("nothing", "", guest=core) is None
     numbers = [-2**31, 2**63 - 1, 0.1, 1 / 3]
     assert value("numbers", numbers, guest=core) == numbers

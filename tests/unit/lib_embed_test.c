@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What an embedder sees of its guests through the public library alone: their metrics and the
- * bounds on these, and programs compiled ahead of time that import the embedder's own interfaces.
+ * bounds on these, reactors, and programs compiled ahead of time that import the embedder's own
+ * interfaces.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -201,6 +202,55 @@ static void metrics_are_the_hosts_own(void **state) {
     gb_host_free(second);
 }
 
+/* ---- typed calls ---- */
+
+static const char reactor[] =
+    "(module (memory (export \"memory\") 1) (global $n (mut i32) (i32.const 0))"
+    " (func (export \"_initialize\")"
+    "  (global.set $n (i32.add (global.get $n) (i32.const 1))))"
+    " (func (export \"times\") (param i32) (result i32)"
+    "  (i32.add (global.get $n) (local.get 0))))";
+
+static void on_number(void *user, struct gb_result *result) {
+    if (gb_result_error(result)) {
+        fail_with(gb_result_error(result));
+    }
+    assert_int_equal(gb_result_value(result)->kind, GB_VALUE_S32);
+    *(int64_t *)user = gb_result_value(result)->of.integer;
+    gb_result_free(result);
+}
+
+/* With values of the caller's, and with values that were read from JSON. */
+static void a_reactor_is_initialized_once_before_each_call(void **state) {
+    (void)state;
+    program_write(reactor);
+    struct gb_error *e = NULL;
+    struct gb_host *host = host_new();
+    struct gb_guest *guest = gb_guest_load_function(host, program_path, "times", NULL, NULL, &e);
+    if (!guest) {
+        fail_with(e);
+    }
+    struct gb_args *args = gb_guest_read_args(guest, "[100]", 5, &e);
+    assert_non_null(args);
+    struct gb_value typed = {.kind = GB_VALUE_S32, .of.integer = 100};
+    for (int i = 0; i < 4; i++) {
+        int64_t answer = 0;
+        size_t len;
+        struct gb_call_options call = {.size = sizeof call, .done = on_number, .user = &answer};
+        call.values = i % 2 ? gb_args_values(args, &len) : &typed;
+        call.values_len = 1;
+        if (!gb_guest_call(guest, &call, &e)) {
+            fail_with(e);
+        }
+        while (gb_host_step(host, 1000) > 0) {
+        }
+        assert_int_equal(answer, 101);
+    }
+    gb_args_free(args);
+    gb_guest_free(guest);
+    gb_host_free(host);
+}
+
 /* ---- compiled ahead of time ---- */
 
 static bool tell(void *user, struct gb_host_call *call, const struct gb_value *args, size_t len,
@@ -270,6 +320,7 @@ int main(void) {
         cmocka_unit_test(metrics_begin_empty),
         cmocka_unit_test(metrics_are_summed_over_calls_and_bounded),
         cmocka_unit_test(metrics_are_the_hosts_own),
+        cmocka_unit_test(a_reactor_is_initialized_once_before_each_call),
         cmocka_unit_test(compiling_ahead_knows_the_embedders_interfaces),
     };
     return cmocka_run_group_tests(tests, make_path, remove_path);

@@ -14,7 +14,7 @@
 #include "sandbox/custom.h"
 
 static struct gb_values *read_text(uint32_t type, const char *json, struct gb_error **err) {
-    return gb_values_read_one(&t_signature, type, "v", gb_span_of(json), 10000, err);
+    return gb_values_read_one(&t_signature, type, "v", gb_span_of(json), 10000, NULL, err);
 }
 
 static void assert_same(uint32_t type, const char *json, const char *wanted) {
@@ -131,18 +131,52 @@ static void every_allocation_may_fail(void **state) {
     (void)state;
     static const char json[] = "{\"rest\":{\"rec\":{\"first\":\"é\",\"last-name\":[\"a\"]}},"
                                "\"person\":{\"first\":\"x\",\"last-name\":[\"b\",\"c\"]}}";
+    struct gb_account *account = gb_account_new("tenant", NULL, 1 << 20, NULL);
     bool ok = false;
     for (uint64_t n = 1; !ok; n++) {
         struct gb_error *err = NULL;
         gb_alloc_fail_at(n);
-        struct gb_values *v = gb_values_read(&t_signature, gb_span_of(json), 10000, &err);
+        struct gb_values *v = gb_values_read(&t_signature, gb_span_of(json), 10000, account, &err);
         gb_alloc_fail_at(0);
         ok = v != NULL;
         assert_true(ok == (err == NULL));
         assert_true(n < 100);
         gb_values_free(v);
         gb_error_free(err);
+        assert_int_equal(gb_account_used(account), 0);
     }
+    gb_account_unref(account);
+}
+
+/* What is read is charged before it is allocated, and given back when it is freed. */
+static void values_are_charged(void **state) {
+    (void)state;
+    static const char json[] = "[\"one\",\"two\",\"three\"]";
+    struct gb_account *account = gb_account_new("tenant", NULL, 1 << 20, NULL);
+    struct gb_values *v =
+        gb_values_read_one(&t_signature, T_LIST, "v", gb_span_of(json), 10000, account, NULL);
+    assert_non_null(v);
+    uint64_t wants = gb_account_peak(account);
+    assert_true(gb_account_used_for(account, GB_CHARGE_VALUE) >= 3 * sizeof(struct gb_value));
+    assert_int_equal(gb_account_used(account), gb_account_used_for(account, GB_CHARGE_VALUE));
+    gb_values_free(v);
+    assert_int_equal(gb_account_used(account), 0);
+    gb_account_unref(account);
+    for (uint64_t bytes = 0; bytes < wants; bytes++) {
+        struct gb_error *err = NULL;
+        account = gb_account_new("tenant", NULL, bytes, NULL);
+        assert_null(gb_values_read_one(&t_signature, T_LIST, "v", gb_span_of(json), 10000, account,
+                                       &err));
+        assert_int_equal(err->code, GB_BUDGET_EXCEEDED);
+        gb_error_free(err);
+        assert_int_equal(gb_account_used(account), 0);
+        gb_account_unref(account);
+    }
+    account = gb_account_new("tenant", NULL, wants, NULL);
+    v = gb_values_read_one(&t_signature, T_LIST, "v", gb_span_of(json), 10000, account, NULL);
+    assert_non_null(v);
+    gb_values_free(v);
+    gb_account_unref(account);
 }
 
 static void types_of_host_functions(void **state) {
@@ -191,7 +225,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_read_and_write),     cmocka_unit_test(places_of_wrong_values),
         cmocka_unit_test(base64_is_canonical),       cmocka_unit_test(values_that_lie_are_refused),
-        cmocka_unit_test(every_allocation_may_fail), cmocka_unit_test(types_of_host_functions),
+        cmocka_unit_test(every_allocation_may_fail), cmocka_unit_test(values_are_charged),
+        cmocka_unit_test(types_of_host_functions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
