@@ -114,24 +114,6 @@ bool gb_error_set(struct gb_error **err, enum gb_code code, int sys_errno, const
     return false;
 }
 
-bool gb_error_wrap(struct gb_error **err, enum gb_code code, const char *where, const char *format,
-                   ...) {
-    if (!err) {
-        return false;
-    }
-    va_list args;
-    va_start(args, format);
-    struct gb_error *outer = error_new(code, 0, where, format, args);
-    va_end(args);
-    if (outer == &oom) {
-        gb_error_free(*err);
-    } else {
-        outer->cause = *err;
-    }
-    *err = outer;
-    return false;
-}
-
 static bool set_text(struct gb_error **err, bool hint, const char *format, va_list args) {
     if (!err || !*err || *err == &oom) {
         return false;

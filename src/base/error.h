@@ -48,10 +48,6 @@ struct gb_error {
 #define gb_fail_errno(err, code, eno, ...) gb_error_set((err), (code), (eno), GB_WHERE, __VA_ARGS__)
 bool gb_error_set(struct gb_error **err, enum gb_code code, int sys_errno, const char *where,
                   const char *format, ...) __attribute__((format(printf, 5, 6)));
-/* Wraps *err: the old error becomes the cause of a new one. Returns false. */
-#define gb_wrap(err, code, ...) gb_error_wrap((err), (code), GB_WHERE, __VA_ARGS__)
-bool gb_error_wrap(struct gb_error **err, enum gb_code code, const char *where, const char *format,
-                   ...) __attribute__((format(printf, 4, 5)));
 /* Adds to *err; replaces an earlier text. No-ops when err or *err is NULL. Return false. */
 bool gb_hint(struct gb_error **err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool gb_detail(struct gb_error **err, const char *format, ...)

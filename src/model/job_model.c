@@ -3,11 +3,6 @@
 #include "model/model.h"
 #include "model/worker.h"
 
-struct gb_mem *gb_mem_new(struct gb_model *m, uint64_t bytes, struct gb_account *account,
-                          struct gb_error **err) {
-    return gb_worker_mem_new(m ? gb_model_worker(m) : NULL, bytes, account, err);
-}
-
 struct gb_mem *gb_mem_copy(struct gb_model *m, struct gb_span bytes, struct gb_account *account,
                            struct gb_error **err) {
     return gb_worker_mem_copy(m ? gb_model_worker(m) : NULL, bytes, account, err);

@@ -118,11 +118,8 @@ void gb_ports_bind(const struct gb_port *inputs, size_t inputs_len, const struct
 /* A counted block of bytes, charged to an account: in a worker's slab where possible (no further
  * copy on submission), else on the heap. */
 struct gb_mem;
-/* In the slab of m's worker; falls back to heap when the slab is full. m may be NULL: heap. */
-struct gb_mem *gb_mem_new(struct gb_model *m, uint64_t bytes, struct gb_account *account,
-                          struct gb_error **err);
-/* As gb_mem_new, holding a copy of bytes; cheaper than filling it afterwards, which zeroes
- * first. */
+/* A copy of bytes in the slab of m's worker; falls back to heap when the slab is full. m may be
+ * NULL: heap. */
 struct gb_mem *gb_mem_copy(struct gb_model *m, struct gb_span bytes, struct gb_account *account,
                            struct gb_error **err);
 struct gb_mem *gb_mem_ref(struct gb_mem *mem);

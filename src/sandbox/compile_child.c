@@ -14,20 +14,20 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/file.h"
 #include "compiler/compiler.h"
 #include "sandbox/compile.h"
 
-#define FIRST_FREE_FD 5 /* after those the child gets */
+#define FIRST_FREE_FD (GB_CHILD_FD_FIRST + 2)
 #define CPU_S_PER_MIB 5u
 #define CODE_BYTES_BASE (64 * GB_MIB)
 #define CODE_BYTES_EACH 32u /* per byte of program */
@@ -53,7 +53,6 @@ struct child {
     const char *name; /* of the program */
     struct gb_compile_limits limits;
     int in_fd, out_fd;
-    pid_t pid;
     int pidfd;
     bool late; /* killed by us */
     int signal;
@@ -61,12 +60,7 @@ struct child {
 };
 
 static bool fail_sys(struct gb_error **err, const char *what) {
-    int eno = errno;
-    gb_fail_errno(err, GB_IO, eno, "could not start the compiler: %s: %s", what, strerror(eno));
-    if (eno == EMFILE || eno == ENFILE) {
-        gb_hint(err, "Raise the limit of open files (ulimit -n).");
-    }
-    return false;
+    return gb_child_fail("the compiler", what, err);
 }
 
 /* ---- starting ---- */
@@ -96,50 +90,18 @@ static bool open_files(struct child *c, const struct gb_sandbox_options *o, stru
             fail_sys(err, "a descriptor"));
 }
 
-static int add_actions(posix_spawn_file_actions_t *actions, const struct child *c) {
-    int rc = 0;
-    for (int fd = 0; fd < 3 && rc == 0; fd++) {
-        rc = posix_spawn_file_actions_addopen(actions, fd, "/dev/null", O_RDWR, 0);
-    }
-    rc = rc != 0 ? rc : posix_spawn_file_actions_adddup2(actions, c->in_fd, GB_COMPILER_FD_IN);
-    rc = rc != 0 ? rc : posix_spawn_file_actions_adddup2(actions, c->out_fd, GB_COMPILER_FD_OUT);
-    rc = rc != 0 ? rc : posix_spawn_file_actions_addclosefrom_np(actions, FIRST_FREE_FD);
-    return rc != 0 ? rc : posix_spawn_file_actions_addchdir_np(actions, "/");
-}
-
-static int set_attributes(posix_spawnattr_t *attributes) {
-    sigset_t none;
-    sigset_t all;
-    sigemptyset(&none);
-    sigfillset(&all);
-    int rc = posix_spawnattr_setflags(
-        attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSID);
-    rc = rc != 0 ? rc : posix_spawnattr_setsigmask(attributes, &none);
-    return rc != 0 ? rc : posix_spawnattr_setsigdefault(attributes, &all);
-}
-
-static int spawn(struct child *c, const char *path) {
-    char name[] = GB_COMPILER_PROGRAM;
-    char *argv[] = {name, NULL};
-    char *empty_environment[] = {NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    int rc = posix_spawn_file_actions_init(&actions);
-    if (rc != 0) {
-        return rc;
-    }
-    rc = posix_spawnattr_init(&attributes);
-    if (rc == 0) {
-        rc = add_actions(&actions, c);
-        rc = rc != 0 ? rc : set_attributes(&attributes);
-        rc = rc != 0 ? rc
-                     : gb_sys(GB_SYS_SPAWN, errno,
-                              posix_spawn(&c->pid, path, &actions, &attributes, argv,
-                                          empty_environment));
-        posix_spawnattr_destroy(&attributes);
-    }
-    posix_spawn_file_actions_destroy(&actions);
-    return rc;
+static bool spawn(struct child *c, const char *path, struct gb_error **err) {
+    static const char *const argv[] = {GB_COMPILER_PROGRAM, NULL};
+    const int fds[] = {c->in_fd, c->out_fd};
+    struct gb_child child = {.path = path,
+                             .argv = argv,
+                             .fds = fds,
+                             .fds_len = GB_COUNT(fds),
+                             .role = "the compiler",
+                             .hint = "Set GLOVEBOX_COMPILER to the " GB_COMPILER_PROGRAM
+                                     " program."};
+    pid_t ignored;
+    return gb_child_spawn(&child, &ignored, &c->pidfd, err);
 }
 
 /* ---- the end of it ---- */
@@ -271,18 +233,7 @@ static bool take_result(struct child *c, struct gb_native *ret_code, struct gb_e
 
 static bool run(struct child *c, struct gb_native *ret_code, const char *path,
                 struct gb_error **err) {
-    int rc = spawn(c, path);
-    if (rc != 0) {
-        gb_fail_errno(err, rc == ENOENT || rc == EACCES ? GB_BACKEND_MISSING : GB_IO, rc,
-                      "could not start \"%s\": %s", path, strerror(rc));
-        return gb_hint(err, "Set GLOVEBOX_COMPILER to the " GB_COMPILER_PROGRAM " program.");
-    }
-    c->pidfd = gb_sys(GB_SYS_PIDFD, -1, pidfd_open(c->pid, 0));
-    if (c->pidfd < 0) {
-        (void)fail_sys(err, "its process descriptor");
-        (void)kill(c->pid, SIGKILL);
-        while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR) {
-        }
+    if (!spawn(c, path, err)) {
         return false;
     }
     wait_gone(c);

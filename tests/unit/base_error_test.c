@@ -23,11 +23,18 @@ static void first_error_wins(void **state) {
     gb_error_free(e);
 }
 
+/* *err becomes the cause of a new error. */
+static void wrap(struct gb_error **err, enum gb_code code, const char *message) {
+    struct gb_error *cause = *err;
+    *err = NULL;
+    gb_fail(err, code, "%s", message);
+    gb_error_set_cause(err, cause);
+}
+
 static void no_place_for_an_error_is_fine(void **state) {
     (void)state;
     assert_false(gb_fail(NULL, GB_IO, "nobody asked"));
     assert_false(gb_hint(NULL, "nobody asked"));
-    assert_false(gb_wrap(NULL, GB_IO, "nobody asked"));
     struct gb_error *none = NULL;
     assert_false(gb_hint(&none, "there is no error to hint at"));
     assert_null(none);
@@ -39,7 +46,7 @@ static void wrapping_keeps_the_cause(void **state) {
     (void)state;
     struct gb_error *e = NULL;
     gb_fail_errno(&e, GB_IO, 5, "inner");
-    gb_wrap(&e, GB_MODEL_INVALID, "outer \"%s\"", "m");
+    wrap(&e, GB_MODEL_INVALID, "outer \"m\"");
     gb_hint(&e, "one");
     gb_hint(&e, "two");
     assert_int_equal(e->code, GB_MODEL_INVALID);
@@ -59,7 +66,7 @@ static void a_copy_shares_nothing(void **state) {
     (void)state;
     struct gb_error *e = NULL;
     gb_fail(&e, GB_GUEST_ERROR, "message");
-    gb_wrap(&e, GB_INTERNAL, "outer");
+    wrap(&e, GB_INTERNAL, "outer");
     gb_hint(&e, "hint");
     gb_detail(&e, "detail");
     gb_error_set_value(&e, "va\nlue and more", 6);
@@ -101,7 +108,7 @@ static void out_of_memory_is_an_error_like_any_other(void **state) {
     assert_null(e->value);
     struct gb_error *copy = gb_error_copy(e);
     assert_ptr_equal(copy, e);
-    gb_wrap(&e, GB_IO, "outer");
+    wrap(&e, GB_IO, "outer");
     assert_ptr_equal(e->cause, copy);
     gb_error_free(e);
     gb_error_free(copy);

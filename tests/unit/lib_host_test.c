@@ -204,7 +204,10 @@ static void an_error_as_json(void **state) {
     (void)state;
     struct gb_error *e = NULL;
     gb_fail(&e, GB_IO, "inner \xff \"quoted\"");
-    gb_wrap(&e, GB_GUEST_ERROR, "outer");
+    struct gb_error *cause = e;
+    e = NULL;
+    gb_fail(&e, GB_GUEST_ERROR, "outer");
+    gb_error_set_cause(&e, cause);
     gb_hint(&e, "Do it.");
     gb_error_set_value(&e, "line\n2", 6);
     char *text = gb_error_json(e, NULL);

@@ -33,10 +33,6 @@ static char fake_registry;
 struct gb_model *__wrap_gb_registry_find(const struct gb_registry *r, struct gb_span name);
 size_t __wrap_gb_registry_count(const struct gb_registry *r);
 const struct gb_model_info *__wrap_gb_model_info(const struct gb_model *m);
-struct gb_mem *__real_gb_mem_new(struct gb_model *m, uint64_t bytes, struct gb_account *account,
-                                 struct gb_error **err);
-struct gb_mem *__wrap_gb_mem_new(struct gb_model *m, uint64_t bytes, struct gb_account *account,
-                                 struct gb_error **err);
 struct gb_mem *__real_gb_mem_copy(struct gb_model *m, struct gb_span bytes,
                                   struct gb_account *account, struct gb_error **err);
 struct gb_mem *__wrap_gb_mem_copy(struct gb_model *m, struct gb_span bytes,
@@ -61,12 +57,6 @@ size_t __wrap_gb_registry_count(const struct gb_registry *r) {
 const struct gb_model_info *__wrap_gb_model_info(const struct gb_model *m) {
     (void)m;
     return &fake_info;
-}
-
-struct gb_mem *__wrap_gb_mem_new(struct gb_model *m, uint64_t bytes, struct gb_account *account,
-                                 struct gb_error **err) {
-    (void)m;
-    return __real_gb_mem_new(NULL, bytes, account, err);
 }
 
 struct gb_mem *__wrap_gb_mem_copy(struct gb_model *m, struct gb_span bytes,
