@@ -59,6 +59,7 @@ static bool job_run(const struct job *job, const void *data, size_t len, struct 
                                               &bytes);
             output_bytes = bytes.len;
             wasi_nn_tensor_tensor_data_free(&bytes);
+            wasi_nn_tensor_tensor_drop_own(outputs.ptr[j].f1); /* freeing the list does not */
         }
         wasi_nn_inference_list_named_tensor_free(&outputs);
     }

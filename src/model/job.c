@@ -91,10 +91,10 @@ void gb_job_release(struct gb_job *job) {
     gb_free(job);
 }
 
-static struct gb_job *job_new(struct gb_worker *w, const struct gb_job_spec *spec,
+static struct gb_job *job_new(struct gb_worker *w, const struct gb_job_spec *spec, uint64_t now_us,
                               struct gb_error **err) {
-    uint64_t bytes = sizeof(struct gb_job) +
-                     (w->inputs_len + w->outputs_len) * sizeof(struct gb_job_tensor);
+    uint64_t bytes =
+        sizeof(struct gb_job) + (w->inputs_len + w->outputs_len) * sizeof(struct gb_job_tensor);
     if (spec->account && !gb_charge(spec->account, GB_CHARGE_GRAPH, bytes, err)) {
         return NULL;
     }
@@ -111,7 +111,7 @@ static struct gb_job *job_new(struct gb_worker *w, const struct gb_job_spec *spe
     job->account = spec->account ? gb_account_ref(spec->account) : NULL;
     job->struct_bytes = bytes;
     job->deadline_us = spec->deadline_us;
-    job->submitted_us = gb_now_us();
+    job->submitted_us = now_us;
     job->done = spec->done;
     job->user = spec->user;
     job->inputs_len = w->inputs_len;
@@ -139,9 +139,8 @@ static bool place_tensor(struct gb_job *job, struct gb_job_tensor *t, struct gb_
     if (!t->known || (t->mem && gb_mem_slab(t->mem) == slab)) {
         return true;
     }
-    struct gb_mem *placed =
-        (in_turn ? gb_mem_new_in : gb_mem_new_lasting_in)(slab, t->bytes, !is_input, job->account,
-                                                          err);
+    struct gb_mem *placed = (in_turn ? gb_mem_new_in : gb_mem_new_lasting_in)(
+        slab, t->bytes, !is_input, job->account, err);
     if (!placed) {
         return false;
     }
@@ -199,10 +198,11 @@ struct gb_job *gb_worker_job_submit(struct gb_worker *w, const struct gb_job_spe
         slab = gb_slab_ref(w->process.slab);
     }
     pthread_mutex_unlock(&w->lock);
-    if (ok && spec->deadline_us <= gb_now_us()) {
+    uint64_t now_us = gb_now_us();
+    if (ok && spec->deadline_us <= now_us) {
         ok = gb_fail(err, GB_DEADLINE_EXCEEDED, "the deadline passed before the inference began");
     }
-    struct gb_job *job = ok ? job_new(w, spec, err) : NULL;
+    struct gb_job *job = ok ? job_new(w, spec, now_us, err) : NULL;
     if (job && !gb_quarantine_admits(job, err)) {
         gb_job_release(job);
         job = NULL;

@@ -27,8 +27,8 @@ static void ports_text(const struct gb_port *ports, size_t ports_len, char *text
     for (size_t i = 0; i < ports_len && at < cap; i++) {
         char shape[PORT_TEXT_MAX];
         gb_port_text(&ports[i], shape, sizeof shape);
-        int n = snprintf(text + at, cap - at, "%s\"%s\" %s", i == 0 ? "" : ", ", ports[i].name,
-                         shape);
+        int n =
+            snprintf(text + at, cap - at, "%s\"%s\" %s", i == 0 ? "" : ", ", ports[i].name, shape);
         at += n < 0 ? 0 : (size_t)n;
     }
 }
@@ -59,35 +59,38 @@ static void value_text(const struct nn_value *value, char *text, size_t cap) {
     gb_port_text(&given, text, cap);
 }
 
-bool nn_check_value(const struct gb_model_info *info, size_t port, const struct nn_value *value,
-                    struct gb_error **err) {
-    const struct gb_port *want = &info->inputs[port];
+static bool value_mismatch(const struct gb_model_info *info, const struct gb_port *want,
+                           const struct nn_value *value, struct gb_error **err) {
     char given_text[PORT_TEXT_MAX];
     char want_text[PORT_TEXT_MAX];
     value_text(value, given_text, sizeof given_text);
     gb_port_text(want, want_text, sizeof want_text);
-    if (want->type == GB_TYPE_OTHER) {
-        return gb_fail(err, GB_UNSUPPORTED,
-                       "the input \"%s\" of the model \"%s\" has an element type that wasi:nn "
-                       "cannot carry",
-                       want->name, info->name);
-    }
     bool same_type = value->type == want->type;
-    bool fits = value->rank == want->rank;
-    for (uint32_t i = 0; fits && i < want->rank; i++) {
-        fits = want->dims[i] < 0 || want->dims[i] == (int64_t)value->dims[i];
-    }
-    if (same_type && fits) {
-        return true;
-    }
     gb_fail(err, same_type ? GB_INPUT_SHAPE : GB_INPUT_TYPE,
             "the input \"%s\" of the model \"%s\" is %s, but the guest gave %s", want->name,
             info->name, want_text, given_text);
     if (info->layout) {
         return gb_hint(err, "The model expects: %s.", info->layout);
     }
-    return gb_hint(err, "%s", same_type ? "Give the tensor the model's dimensions, in its order."
-                                        : "Convert the elements before making the tensor.");
+    return gb_hint(err, "%s",
+                   same_type ? "Give the tensor the model's dimensions, in its order."
+                             : "Convert the elements before making the tensor.");
+}
+
+bool nn_check_value(const struct gb_model_info *info, size_t port, const struct nn_value *value,
+                    struct gb_error **err) {
+    const struct gb_port *want = &info->inputs[port];
+    if (want->type == GB_TYPE_OTHER) {
+        return gb_fail(err, GB_UNSUPPORTED,
+                       "the input \"%s\" of the model \"%s\" has an element type that wasi:nn "
+                       "cannot carry",
+                       want->name, info->name);
+    }
+    bool fits = value->type == want->type && value->rank == want->rank;
+    for (uint32_t i = 0; fits && i < want->rank; i++) {
+        fits = want->dims[i] < 0 || want->dims[i] == (int64_t)value->dims[i];
+    }
+    return fits || value_mismatch(info, want, value, err);
 }
 
 static bool check_symbols(const struct gb_model_info *info, const struct nn_value *values,

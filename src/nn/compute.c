@@ -10,6 +10,8 @@
 #include "base/num.h"
 #include "nn/nn_internal.h"
 
+#define INPUTS_FEW 4u /* up to here without the heap */
+
 static void values_clear(struct nn_value *values, size_t len) {
     for (size_t i = 0; i < len; i++) {
         nn_value_clear(&values[i]);
@@ -43,7 +45,9 @@ static bool place_inputs(struct gb_nn *nn, const struct gb_model_info *info,
 static struct gb_job *submit(struct gb_nn *nn, struct gb_model *m, const struct nn_value *values,
                              struct gb_error **err) {
     const struct gb_model_info *info = gb_model_info(m);
-    struct gb_tensor_ref *refs = gb_calloc(info->inputs_len, sizeof *refs, err);
+    struct gb_tensor_ref few[INPUTS_FEW] = {0};
+    struct gb_tensor_ref *refs =
+        info->inputs_len <= INPUTS_FEW ? few : gb_calloc(info->inputs_len, sizeof *refs, err);
     if (!refs) {
         return NULL;
     }
@@ -64,7 +68,9 @@ static struct gb_job *submit(struct gb_nn *nn, struct gb_model *m, const struct 
                                .done = nn->options.wake,
                                .user = nn->options.user};
     struct gb_job *job = gb_job_submit(m, &spec, err);
-    gb_free(refs);
+    if (refs != few) {
+        gb_free(refs);
+    }
     return job;
 }
 
@@ -78,7 +84,9 @@ static struct gb_job *start(struct gb_nn *nn, struct nn_context *c, bool with_in
         values_clear(c->outputs, c->outputs_len);
         return nn_check_inputs(info, c->inputs, err) ? submit(nn, c->model, c->inputs, err) : NULL;
     }
-    struct nn_value *values = gb_calloc(info->inputs_len, sizeof *values, err);
+    struct nn_value few[INPUTS_FEW] = {0};
+    struct nn_value *values =
+        info->inputs_len <= INPUTS_FEW ? few : gb_calloc(info->inputs_len, sizeof *values, err);
     if (!values) {
         return NULL;
     }
@@ -87,7 +95,9 @@ static struct gb_job *start(struct gb_nn *nn, struct nn_context *c, bool with_in
         job = submit(nn, c->model, values, err);
     }
     values_clear(values, info->inputs_len);
-    gb_free(values);
+    if (values != few) {
+        gb_free(values);
+    }
     return job;
 }
 

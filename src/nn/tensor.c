@@ -31,6 +31,7 @@ static bool tensor_fill(struct gb_nn *nn, struct nn_tensor *t, const uint32_t *d
                         struct gb_error **err) {
     uint64_t wide[GB_WIRE_RANK_MAX];
     uint64_t bytes;
+    char shape[GB_WIRE_RANK_MAX * 11 + 1];
     if (type >= GB_TYPE_COUNT) {
         return gb_fail(err, GB_INPUT_TYPE, "the tensor has the unknown element type %u", type);
     }
@@ -45,15 +46,14 @@ static bool tensor_fill(struct gb_nn *nn, struct nn_tensor *t, const uint32_t *d
         wide[i] = dims[i];
     }
     t->value.rank = (uint32_t)dims_len;
-    char shape[GB_WIRE_RANK_MAX * 11 + 1];
-    dims_text(dims, dims_len, shape, sizeof shape);
     if (!gb_tensor_bytes((enum gb_type)type, wide, dims_len, &bytes)) {
+        dims_text(dims, dims_len, shape, sizeof shape);
         return gb_fail(err, GB_INPUT_SHAPE, "the tensor %s[%s] is too large to count its bytes",
                        gb_type_text((enum gb_type)type), shape);
     }
     if (bytes != data.len) {
-        gb_fail(err, GB_INPUT_SHAPE,
-                "the tensor %s[%s] takes %llu bytes, but its data has %zu",
+        dims_text(dims, dims_len, shape, sizeof shape);
+        gb_fail(err, GB_INPUT_SHAPE, "the tensor %s[%s] takes %llu bytes, but its data has %zu",
                 gb_type_text((enum gb_type)type), shape, (unsigned long long)bytes, data.len);
         return gb_hint(err, "Pass the elements as little-endian bytes, all of them.");
     }

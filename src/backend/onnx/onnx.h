@@ -23,6 +23,7 @@ struct gb_engine {
 struct gb_session {
     struct gb_engine *engine;
     OrtSession *session;
+    _Atomic(OrtRunOptions *) spare; /* of a run that has ended, for the next */
     uint32_t inputs_len;
     uint32_t outputs_len;
     struct gb_port inputs[GB_WIRE_PORTS_MAX];

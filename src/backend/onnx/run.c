@@ -34,7 +34,9 @@ struct gb_run *gb_onnx_run_new(struct gb_session *session, struct gb_error **err
         return NULL;
     }
     run->session = session;
-    if (!gb_onnx_ok(api, api->CreateRunOptions(&run->options), GB_BACKEND_FAILED, RUN_WHAT, err)) {
+    run->options = atomic_exchange(&session->spare, NULL);
+    if (run->options == NULL &&
+        !gb_onnx_ok(api, api->CreateRunOptions(&run->options), GB_BACKEND_FAILED, RUN_WHAT, err)) {
         gb_free(run);
         return NULL;
     }
@@ -55,7 +57,13 @@ void gb_onnx_run_free(struct gb_run *run) {
         return;
     }
     release_outputs(run);
-    run->session->engine->api->ReleaseRunOptions(run->options);
+    OrtRunOptions *old = run->options;
+    if (!atomic_load(&run->cancelled)) { /* else it says "terminate" for good */
+        old = atomic_exchange(&run->session->spare, old);
+    }
+    if (old != NULL) {
+        run->session->engine->api->ReleaseRunOptions(old);
+    }
     gb_free(run);
 }
 
@@ -91,9 +99,8 @@ static bool wrap_inputs(struct gb_run *run, const struct gb_backend_tensor *inpu
             return gb_fail(err, GB_INPUT_TYPE, "input \"%s\" has a type that cannot be fed",
                            port->name);
         }
-        if (!gb_onnx_ok(session->engine->api,
-                        wrap(session->engine, port, &inputs[i], &values[i]), GB_BACKEND_FAILED,
-                        RUN_WHAT, err)) {
+        if (!gb_onnx_ok(session->engine->api, wrap(session->engine, port, &inputs[i], &values[i]),
+                        GB_BACKEND_FAILED, RUN_WHAT, err)) {
             return false;
         }
     }
@@ -143,15 +150,12 @@ static bool read_output(struct gb_run *run, uint32_t asked, uint32_t *ret_rank, 
                     RUN_WHAT, err)) {
         return false;
     }
-    bool ok = gb_onnx_ok(api, api->GetTensorElementType(info, &type), GB_BACKEND_FAILED, RUN_WHAT,
-                         err) &&
-              gb_onnx_ok(api, api->GetDimensionsCount(info, &rank), GB_BACKEND_FAILED, RUN_WHAT,
-                         err) &&
-              (rank <= GB_WIRE_RANK_MAX ||
-               gb_fail(err, GB_UNSUPPORTED, "output \"%s\" has %zu dimensions", port->name,
-                       rank)) &&
-              gb_onnx_ok(api, api->GetDimensions(info, dims, rank), GB_BACKEND_FAILED, RUN_WHAT,
-                         err);
+    bool ok =
+        gb_onnx_ok(api, api->GetTensorElementType(info, &type), GB_BACKEND_FAILED, RUN_WHAT, err) &&
+        gb_onnx_ok(api, api->GetDimensionsCount(info, &rank), GB_BACKEND_FAILED, RUN_WHAT, err) &&
+        (rank <= GB_WIRE_RANK_MAX ||
+         gb_fail(err, GB_UNSUPPORTED, "output \"%s\" has %zu dimensions", port->name, rank)) &&
+        gb_onnx_ok(api, api->GetDimensions(info, dims, rank), GB_BACKEND_FAILED, RUN_WHAT, err);
     api->ReleaseTensorTypeAndShapeInfo(info);
     if (!ok) {
         return false;
@@ -241,9 +245,9 @@ bool gb_onnx_run_go(struct gb_run *run, const struct gb_backend_tensor *inputs,
               wrap_outputs(run, outputs, output_names, &any_placed, err);
     if (ok) {
         /* The array of inputs is read only; the API spells it with both consts. */
-        OrtStatus *status = api->Run(session->session, run->options, input_names,
-                                     (const OrtValue *const *)values, session->inputs_len,
-                                     output_names, run->asked_len, run->outputs);
+        OrtStatus *status =
+            api->Run(session->session, run->options, input_names, (const OrtValue *const *)values,
+                     session->inputs_len, output_names, run->asked_len, run->outputs);
         for (uint32_t i = 0; i < run->asked_len; i++) {
             placed[i] = outputs[run->asked_port[i]].ptr != NULL;
         }

@@ -213,6 +213,10 @@ void gb_onnx_session_close(struct gb_session *session) {
     if (session == NULL) {
         return;
     }
+    OrtRunOptions *spare = atomic_load(&session->spare);
+    if (spare != NULL) {
+        session->engine->api->ReleaseRunOptions(spare);
+    }
     if (session->session != NULL) {
         session->engine->api->ReleaseSession(session->session);
     }
