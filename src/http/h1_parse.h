@@ -34,7 +34,7 @@ enum gb_h1_action {
 };
 
 /* In order: head, body any number of times (also none), trailers if there are some, end. NULL: not
- * wanted. An event must not free its parser, nor feed it. */
+ * wanted. An event must not free its parser, feed it, or go to the next message. */
 struct gb_h1_events {
     enum gb_h1_action (*head)(void *user, const struct gb_http_head *head);
     enum gb_h1_action (*body)(void *user, struct gb_span bytes);
@@ -71,8 +71,9 @@ enum gb_h1_status gb_h1_feed(struct gb_h1 *p, struct gb_span bytes, size_t *ret_
 bool gb_h1_next(struct gb_h1 *p);
 /* The client closed its side: fine between messages, else request-malformed. */
 bool gb_h1_finish(struct gb_h1 *p, struct gb_error **err);
-/* Another limit for this message's body, usually the route's, from the head event or later; fails
- * with payload-too-large (and the parser with it) if what is announced or read is more already. */
+/* A lower limit for this message's body (limits.body_bytes_max stays the highest), usually the
+ * route's, from the head event or later; fails with payload-too-large, and the parser with it, if
+ * what is announced or read is more already. */
 bool gb_h1_set_body_max(struct gb_h1 *p, uint64_t bytes_max, struct gb_error **err);
 /* Between messages: gives the buffers back. */
 void gb_h1_shrink(struct gb_h1 *p);

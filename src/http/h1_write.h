@@ -78,9 +78,10 @@ bool gb_h1_write_frame(struct gb_h1_writer *w, size_t bytes, struct gb_h1_frame 
 /* The same, copied into `out`. What is cut is cut; on running out of memory, close. */
 bool gb_h1_write_body(struct gb_h1_writer *w, struct gb_span bytes, struct gb_buf *out,
                       struct gb_error **err);
-/* The end of the body: last chunk and trailers, where they are sent (chunked only; forbidden ones
- * are dropped). Fails with guest-error where bytes are missing; then, and when an error comes
- * between head and end, w->keep_alive is false: the connection must be closed. */
+/* The end of the body: last chunk and trailers, where they are sent (chunked only). Those that no
+ * trailer may be are left out and reported as guest-error; the end is written all the same. Fails
+ * with guest-error where bytes of the body are missing. After any failure between head and end,
+ * w->keep_alive is false: the connection must be closed. */
 bool gb_h1_write_end(struct gb_h1_writer *w, const struct gb_http_field *trailers,
                      size_t trailers_len, struct gb_buf *out, struct gb_error **err);
 

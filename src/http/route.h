@@ -54,9 +54,9 @@ enum gb_route_result gb_routes_match(const struct gb_routes *t, enum gb_http_met
 #define GB_ROUTE_ALLOW_BYTES 64
 void gb_route_allow_text(unsigned methods, char ret_text[GB_ROUTE_ALLOW_BYTES]);
 
-/* Tells every pair where `closer` takes requests that `wider` would have got; `all` when wider gets
- * none of its own any more. In order of adding. Patterns are the table's. For `check`. */
-typedef void gb_routes_shadow_fn(void *user, const char *closer, const char *wider, bool all);
+/* Tells every pair where `closer` takes requests that `wider` would have got: all of these users'
+ * patterns, in order of adding. (A route that gets none at all cannot be added.) For `check`. */
+typedef void gb_routes_shadow_fn(void *user, void *closer, void *wider);
 void gb_routes_shadows(const struct gb_routes *t, gb_routes_shadow_fn *tell, void *user);
 
 #endif
