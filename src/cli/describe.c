@@ -56,6 +56,54 @@ static void append_ports(struct gb_buf *out, const char *label, yyjson_val *port
     }
 }
 
+/* 1234567 as "1.2 M". */
+static void append_count(struct gb_buf *out, uint64_t count) {
+    static const struct {
+        uint64_t unit;
+        const char *name;
+    } units[] = {{1000000000, "G"}, {1000000, "M"}, {1000, "k"}};
+    for (size_t i = 0; i < GB_COUNT(units); i++) {
+        if (count >= units[i].unit) {
+            (void)gb_buf_append_format(out, NULL, "%.1f %s",
+                                       (double)count / (double)units[i].unit, units[i].name);
+            return;
+        }
+    }
+    (void)gb_buf_append_format(out, NULL, "%llu", (unsigned long long)count);
+}
+
+static unsigned long long number(yyjson_val *object, const char *key) {
+    return yyjson_get_uint(yyjson_obj_get(object, key));
+}
+
+/* A language model in three lines. */
+static void append_gguf(struct gb_buf *out, yyjson_val *gguf) {
+    append_text(out, "  llm     ");
+    gb_describe_append(out, gguf, "architecture");
+    append_text(out, "  ");
+    append_count(out, number(gguf, "parameters"));
+    append_text(out, " parameters  ");
+    gb_describe_append(out, gguf, "quantisation");
+    append_text(out, "  weights ");
+    gb_append_bytes(out, number(gguf, "tensor_bytes"));
+    if (gb_describe_text(gguf, "title")[0] != '\0') {
+        append_text(out, "  \"");
+        gb_describe_append(out, gguf, "title");
+        append_text(out, "\"");
+    }
+    (void)gb_buf_append_format(out, NULL,
+                               "\n  sizes   context %llu  embedding %llu  blocks %llu  heads %llu"
+                               " (keys and values %llu)\n",
+                               number(gguf, "context_length"), number(gguf, "embedding_length"),
+                               number(gguf, "blocks"), number(gguf, "heads"),
+                               number(gguf, "kv_heads"));
+    (void)gb_buf_append_format(out, NULL, "  tokens  %llu  tokenizer ",
+                               number(gguf, "vocabulary"));
+    gb_describe_append(out, gguf, "tokenizer");
+    append_text(out, number(gguf, "chat_template_bytes") > 0 ? "  with a chat template\n"
+                                                             : "  no chat template\n");
+}
+
 static void append_reason(struct gb_buf *out, yyjson_val *reason) {
     append_text(out, "  error   ");
     gb_describe_append(out, reason, "code");
@@ -87,6 +135,10 @@ void gb_describe_append_model(struct gb_buf *out, yyjson_val *model) {
     }
     append_ports(out, "input", yyjson_obj_get(model, "inputs"));
     append_ports(out, "output", yyjson_obj_get(model, "outputs"));
+    yyjson_val *gguf = yyjson_obj_get(model, "gguf");
+    if (gguf) {
+        append_gguf(out, gguf);
+    }
     yyjson_val *reason = yyjson_obj_get(model, "reason");
     if (reason) {
         append_reason(out, reason);

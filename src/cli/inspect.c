@@ -109,8 +109,9 @@ const struct gb_verb gb_verb_inspect = {
     .summary = "look into a component, a module or a model",
     .about = "Of a component or module: how it would run, each import and whether this host\n"
              "satisfies it or which grant would, each export with its type. Nothing of it is run.\n"
-             "Of a model (.onnx, .gguf): digest, inputs, outputs, opset and findings; it is\n"
-             "loaded into a jailed worker, too.",
+             "Of a model (.onnx): digest, inputs, outputs, opset and findings; it is loaded into\n"
+             "a jailed worker, too. Of a language model (.gguf): digest, architecture, sizes,\n"
+             "vocabulary and findings; this version has no engine that loads it.",
     .table = &table,
     .run = inspect_main,
 };

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/num.h"
 #include "lib/json.h"
+#include "model/gguf.h"
 
 #define SNIFF_BYTES 8
 
@@ -46,6 +47,37 @@ static void add_ports(struct gb_json *j, yyjson_mut_val *object, const char *key
     gb_json_add(j, object, key, array);
 }
 
+/* What a language model's file says of itself. */
+static void add_gguf(struct gb_json *j, yyjson_mut_val *parent, const struct gb_gguf_summary *s) {
+    yyjson_mut_val *object = yyjson_mut_obj(j->doc);
+    const struct {
+        const char *key;
+        uint64_t number;
+    } numbers[] = {
+        {"version", s->version},
+        {"parameters", s->parameters},
+        {"context_length", s->context_length},
+        {"embedding_length", s->embedding_length},
+        {"blocks", s->blocks},
+        {"heads", s->heads},
+        {"kv_heads", s->kv_heads},
+        {"vocabulary", s->vocabulary},
+        {"tensors", s->tensors},
+        {"tensor_bytes", s->tensor_bytes},
+        {"header_bytes", s->header_bytes},
+        {"chat_template_bytes", s->chat_template_bytes},
+    };
+    gb_json_add_text(j, object, "architecture", s->architecture);
+    gb_json_add_text(j, object, "title", s->title[0] ? s->title : NULL);
+    gb_json_add_text(j, object, "quantisation", s->quantisation);
+    gb_json_add_text(j, object, "weights_type", s->weights_type);
+    gb_json_add_text(j, object, "tokenizer", s->tokenizer);
+    for (size_t i = 0; i < GB_COUNT(numbers); i++) {
+        gb_json_add_u64(j, object, numbers[i].key, numbers[i].number);
+    }
+    gb_json_add(j, parent, "gguf", object);
+}
+
 /* A model that was not started counts as rejected, for the reason given. */
 static void add_model(struct gb_json *j, yyjson_mut_val *object, const struct gb_model_info *info,
                       const struct gb_error *not_started) {
@@ -66,6 +98,9 @@ static void add_model(struct gb_json *j, yyjson_mut_val *object, const struct gb
     }
     add_ports(j, object, "inputs", info->inputs, info->inputs_len);
     add_ports(j, object, "outputs", info->outputs, info->outputs_len);
+    if (info->gguf) {
+        add_gguf(j, object, info->gguf);
+    }
 }
 
 char *gb_host_models_json(struct gb_host *h, struct gb_error **err) {

@@ -75,6 +75,7 @@ struct gb_model *gb_registry_at(const struct gb_registry *r, size_t index); /* b
 struct gb_model *gb_registry_find(const struct gb_registry *r, struct gb_span name);
 
 enum gb_model_state { GB_MODEL_STATE_KNOWN, GB_MODEL_STATE_READY, GB_MODEL_STATE_REJECTED };
+struct gb_gguf_summary; /* model/gguf.h */
 struct gb_model_info {
     const char *name;
     const char *path;   /* operators only */
@@ -85,6 +86,7 @@ struct gb_model_info {
     enum gb_model_state state;
     const struct gb_error *reason; /* when rejected */
     int64_t opset;                 /* of the default ONNX domain; 0 unknown */
+    const struct gb_gguf_summary *gguf; /* of a GGUF file that is sound; else NULL */
     uint64_t warm_us;              /* 0 when not measured */
     uint64_t load_us;
     uint64_t deadline_us;      /* of the sidecar, for one inference; 0: none of its own */

@@ -11,6 +11,7 @@
 #define GB_MODEL_INTERNAL_H
 
 #include "base/num.h"
+#include "model/gguf.h"
 #include "model/model.h"
 
 struct gb_worker; /* model/worker.h */
@@ -38,6 +39,7 @@ struct gb_model {
     struct gb_port *ports; /* inputs, then outputs */
     uint16_t inputs_bound[GB_DIMS_MAX];
     char **findings;       /* info.findings_len of them */
+    struct gb_gguf_summary *gguf; /* NULL: no GGUF file, or not sound */
     struct gb_error *reason;
     int stored_fd;            /* of the store, checked and hashed; -1: a small file */
     struct gb_worker *worker; /* NULL until started */

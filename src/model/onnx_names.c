@@ -5,14 +5,11 @@
  */
 #include "model/onnx_internal.h"
 
-#include <sys/random.h>
-
 #include "base/alloc.h"
-#include "base/fault.h"
+#include "model/name_hash.h"
 
 #define SLOTS_MIN ((size_t)64)
 #define SLOTS_MAX ((size_t)262144) /* twice as many as initializers and nodes together */
-#define PRIME_61  ((UINT64_C(1) << 61) - 1)
 /* The shortest message that puts a name in here has nine bytes; a table is at most 3/4 full. */
 #define BYTES_PER_NAME 6
 
@@ -27,12 +24,7 @@ bool gb_onnx_names_init(struct gb_onnx_walk *w) {
     }
     w->names_cap = cap;
     w->names_len = 0;
-    /* Without a random key (a very old kernel) the hash still works, only predictably. */
-    if (gb_sys(GB_SYS_RANDOM, -1, getrandom(&w->names_key, sizeof w->names_key, GRND_NONBLOCK)) !=
-        sizeof w->names_key) {
-        w->names_key = UINT64_C(0x9e3779b97f4a7c15);
-    }
-    w->names_key = w->names_key % (PRIME_61 - 256) + 256;
+    w->names_key = gb_name_hash_key();
     return true;
 }
 
@@ -41,23 +33,13 @@ void gb_onnx_names_fini(struct gb_onnx_walk *w) {
     w->names = NULL;
 }
 
-static uint64_t hash_step(uint64_t hash, uint64_t value, uint64_t key) {
-    __uint128_t product = (__uint128_t)(hash + value) * key;
-    uint64_t sum = ((uint64_t)product & PRIME_61) + (uint64_t)(product >> 61);
-    return (sum & PRIME_61) + (sum >> 61);
-}
-
-/* A polynomial over the bytes at a random point: two names collide with odds of length / 2^61. */
 static uint64_t hash_text(const struct gb_onnx_walk *w, struct gb_onnx_text text) {
-    uint64_t hash = hash_step(0, text.len, w->names_key);
-    for (uint32_t i = 0; i < text.len; i++) {
-        hash = hash_step(hash, (uint64_t)w->bytes[text.off + i] + 1, w->names_key);
-    }
-    return hash;
+    return gb_name_hash(gb_onnx_span(w, text), w->names_key);
 }
 
 static uint64_t hash_in(const struct gb_onnx_walk *w, uint32_t scope, uint64_t hash) {
-    return hash_step(hash, (uint64_t)scope + 1, w->names_key) | UINT64_C(1) << 63; /* never 0 */
+    hash = gb_name_hash_step(hash, (uint64_t)scope + 1, w->names_key);
+    return hash | UINT64_C(1) << 63; /* never 0 */
 }
 
 /* The slot that holds the name, or the free one where it belongs. The table is never full. */

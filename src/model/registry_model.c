@@ -78,6 +78,7 @@ void gb_model_free(struct gb_model *m) {
         gb_free(m->findings[i]);
     }
     gb_free(m->findings);
+    gb_free(m->gguf);
     gb_fd_close(&m->stored_fd);
     gb_free(m->ports);
     gb_error_free(m->reason);
@@ -264,14 +265,26 @@ static enum gb_backend_kind choose_backend(const struct gb_model *m, enum gb_bac
     return gguf_name || (gb_sniff_is_gguf(bytes) && !onnx_name) ? GB_BACKEND_GGML : GB_BACKEND_ONNX;
 }
 
-static bool check_gguf(struct gb_span bytes, struct gb_error **err) {
-    const char *kind = gb_sniff(bytes);
+static bool check_gguf(struct gb_model *m, struct gb_span bytes, struct gb_error **err) {
     if (!gb_sniff_is_gguf(bytes)) {
+        const char *kind = gb_sniff(bytes);
         gb_fail(err, GB_MODEL_INVALID, "its file is no GGUF model%s%s",
                 kind ? "; it looks like " : "", kind ? kind : "");
         return gb_hint(err, "Get the file again, or give it the suffix of its format.");
     }
-    gb_fail(err, GB_BACKEND_MISSING, "this build has no engine for GGUF");
+    struct gb_gguf_summary *summary = gb_calloc(1, sizeof *summary, err);
+    if (!summary || !gb_gguf_check(bytes, summary, err)) {
+        gb_free(summary);
+        return false;
+    }
+    m->gguf = summary;
+    m->info.gguf = summary;
+    for (size_t i = 0; i < summary->findings_len; i++) {
+        if (!gb_model_add_finding(m, summary->findings[i], err)) {
+            return false;
+        }
+    }
+    gb_fail(err, GB_BACKEND_MISSING, "this build has no language-model engine");
     return gb_hint(err, "Use an ONNX model.");
 }
 
@@ -286,7 +299,7 @@ static bool check(struct gb_model *m, struct gb_span bytes, struct gb_error **er
     case GB_BACKEND_FAKE:
         return true;
     case GB_BACKEND_GGML:
-        return check_gguf(bytes, err);
+        return check_gguf(m, bytes, err);
     case GB_BACKEND_OPENVINO:
         gb_fail(err, GB_BACKEND_MISSING, "this build has no engine for OpenVINO");
         return gb_hint(err, "Use an ONNX model.");

@@ -14,6 +14,8 @@ folder of guests, {N} a number, {*} anything within a line. Standard error must 
 import pathlib
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -60,6 +62,8 @@ def material(tmp_path_factory):
     two.mkdir()
     (two / "same.onnx").write_bytes((gb.TEST_MODELS / "relu3.onnx").read_bytes())
     (two / "same.gguf").write_bytes(b"GGUF")
+    subprocess.run([sys.executable, gb.MODELS / "make_gguf_models.py", "--bytes-max", "65536",
+                    folder / "gguf"], check=True, stdout=subprocess.DEVNULL, timeout=60)
     return folder
 
 

@@ -219,7 +219,7 @@ static void bad_files_are_kept_as_rejected_with_their_reason(void **state) {
     expect_rejected(p, "lfs", GB_MODEL_INVALID, "looks like a Git LFS pointer");
     expect_rejected(p, "gguf", GB_MODEL_INVALID, "looks like a GGUF language model");
     expect_rejected(p, "noise", GB_MODEL_INVALID, "model \"noise\": ");
-    expect_rejected(p, "llm", GB_BACKEND_MISSING, "this build has no engine for GGUF");
+    expect_rejected(p, "llm", GB_MODEL_INVALID, "the file ends within its version");
     expect_rejected(p, "fake", GB_MODEL_INVALID, "no GGUF model; it looks like an HTML");
     expect_rejected(p, "folder", GB_INVALID_ARGUMENT, "its file cannot be read");
     expect_rejected(p, "pipe", GB_INVALID_ARGUMENT, "its file cannot be read");
