@@ -16,16 +16,15 @@
 
 static const struct gb_verb later[] = {
     {.name = "serve", .summary = "serve programs over HTTP"},
-    {.name = "check", .summary = "check a manifest"},
     {.name = "new", .summary = "start a project"},
     {.name = "watch", .summary = "run again when files change"},
-    {.name = "config", .summary = "show settings"},
     {.name = "chat", .summary = "talk to a language model"},
     {.name = "generate", .summary = "let a language model continue a text"},
 };
 
 static const struct gb_verb *const verbs[] = {&gb_verb_run,    &gb_verb_models,
                                               &gb_verb_inspect, &gb_verb_compile,
+                                              &gb_verb_check,  &gb_verb_config,
                                               &gb_verb_doctor, &gb_verb_version};
 
 /* ---- help ---- */

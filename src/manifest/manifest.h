@@ -244,10 +244,11 @@ struct gb_manifest {
     struct gb_manifest_limits limits; /* [limits]: all fields set */
     const struct gb_manifest_model *models;
     size_t models_len;
-    /* Never empty: where none is written there is "default", which takes every request. */
+    /* Never empty: where none is written there is "default". A tenant "default" without keys, hosts
+     * and proxy_name takes every request that nobody else claims: then tenants_open is true. */
     const struct gb_manifest_tenant *tenants;
     size_t tenants_len;
-    bool tenants_open; /* that is so */
+    bool tenants_open;
     const struct gb_manifest_component *components;
     size_t components_len;
     const struct gb_manifest_route *routes; /* in the order of the file */
@@ -306,8 +307,11 @@ const struct gb_manifest_tenant *gb_manifest_tenant_find(const struct gb_manifes
 struct gb_manifest_limits gb_manifest_limits_of(const struct gb_manifest *m,
                                                 const struct gb_manifest_component *component,
                                                 const struct gb_manifest_tenant *tenant);
-/* Whether every request that `later` takes is taken by `earlier`, which is written before it or is
- * more exact: `later` then never runs. */
+/* Which route takes a request: of those whose path, method and tenant fit, the one with the more
+ * exact path (from the left, a text before a parameter before "..."; longer before shorter), then
+ * one of the request's tenant before one of every tenant, then the first in the file. "/x/..."
+ * takes "/x" and "/x/", too; else a last slash makes another path.
+ * Whether `later`, which stands behind `earlier`, never runs because of it. */
 bool gb_manifest_route_shadows(const struct gb_manifest_route *earlier,
                                const struct gb_manifest_route *later);
 

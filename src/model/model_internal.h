@@ -11,12 +11,12 @@
 #define GB_MODEL_INTERNAL_H
 
 #include "base/num.h"
+#include "model/digest.h"
 #include "model/gguf.h"
 #include "model/model.h"
 
 struct gb_worker; /* model/worker.h */
 
-#define GB_DIGEST_TEXT_BYTES (7 + 64 + 1) /* "sha256:" and 64 hex digits */
 #define GB_MODEL_SEALED_BYTES_MAX (64 * GB_MIB) /* larger files come from the store */
 #define GB_SIDECAR_BYTES_MAX (64 * GB_KIB)
 
@@ -92,13 +92,5 @@ void gb_sidecar_fini(struct gb_sidecar *s);
 /* text is a whole TOML document; path is for messages only ("file:line:col"). */
 bool gb_sidecar_parse(struct gb_span text, const char *path, struct gb_sidecar *ret_sidecar,
                       struct gb_error **err);
-
-/* ---- digest.c ---- */
-bool gb_digest_sha256(struct gb_span bytes, char ret_text[GB_DIGEST_TEXT_BYTES],
-                      struct gb_error **err);
-/* Of the 32 bytes of a SHA-256. */
-void gb_digest_format(const uint8_t *sum, char ret_text[GB_DIGEST_TEXT_BYTES]);
-/* "sha256:" and 64 lower-case hex digits. */
-bool gb_digest_text_ok(struct gb_span text);
 
 #endif

@@ -111,17 +111,22 @@ static unsigned distance(struct gb_span a, struct gb_span b) {
     return row[b.len];
 }
 
-bool gb_toml_fail_key(const struct gb_toml_value *v, const char *const *known, size_t known_len,
-                      struct gb_error **err) {
+const char *gb_toml_nearest(struct gb_span key, const char *const *known, size_t known_len) {
     const char *nearest = NULL;
-    unsigned best = DISTANCE_MAX + 1;
+    unsigned best = GB_MIN(DISTANCE_MAX, ((unsigned)GB_MIN(key.len, (size_t)KEY_MAX) + 2) / 3) + 1;
     for (size_t i = 0; i < known_len; i++) {
-        unsigned d = distance(v->path, gb_span_of(known[i]));
+        unsigned d = distance(key, gb_span_of(known[i]));
         if (d < best) {
             best = d;
             nearest = known[i];
         }
     }
+    return nearest;
+}
+
+bool gb_toml_fail_key(const struct gb_toml_value *v, const char *const *known, size_t known_len,
+                      struct gb_error **err) {
+    const char *nearest = gb_toml_nearest(v->path, known, known_len);
     gb_toml_fail(v, err, "unknown key \"%.*s\"", GB_SPAN_ARG(v->path));
     if (nearest) {
         return gb_hint(err, "Did you mean \"%s\"?", nearest);

@@ -38,6 +38,8 @@ bool gb_toml_fail(const struct gb_toml_value *v, struct gb_error **err, const ch
 /* As an error of that code: `unsupported` for what we know and do not have yet. */
 bool gb_toml_fail_as(const struct gb_toml_value *v, enum gb_code code, struct gb_error **err,
                      const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* The known key that was probably meant, or NULL. */
+const char *gb_toml_nearest(struct gb_span key, const char *const *known, size_t known_len);
 /* "unknown key", with the nearest of the known ones in the hint. */
 bool gb_toml_fail_key(const struct gb_toml_value *v, const char *const *known, size_t known_len,
                       struct gb_error **err);
