@@ -34,6 +34,7 @@ void gb_worker_unref(struct gb_worker *w) {
     gb_process_fini(&w->process);
     gb_fd_close(&w->model_fd);
     gb_error_free(w->reason);
+    gb_error_free(w->start_error);
     gb_free(w->inputs);
     gb_free(w->outputs);
     gb_free(w->digest);
@@ -147,16 +148,17 @@ bool gb_worker_start(struct gb_worker *w, struct gb_error **err) {
         return false;
     }
     pthread_mutex_lock(&w->lock);
-    bool stopped = w->state == GB_WORKER_STOPPED;
+    if (w->state == GB_WORKER_STOPPED) {
+        w->start_wanted = true;
+        gb_worker_hub_wake(w->hub);
+        while (w->start_wanted) { /* a few milliseconds: it only spawns */
+            pthread_cond_wait(&w->changed, &w->lock);
+        }
+    }
+    /* Otherwise it was started before. */
+    bool ok = w->state != GB_WORKER_STOPPED || gb_error_move(err, gb_error_copy(w->start_error));
     pthread_mutex_unlock(&w->lock);
-    if (!stopped) {
-        return true; /* started before */
-    }
-    if (!gb_worker_spawn(w, err)) {
-        return gb_detail(err, "worker of model \"%s\"", w->name);
-    }
-    gb_worker_hub_wake(w->hub);
-    return true;
+    return ok || gb_detail(err, "worker of model \"%s\"", w->name);
 }
 
 bool gb_worker_wait_ready(struct gb_worker *w, uint64_t deadline_us,

@@ -45,6 +45,7 @@ struct gb_process_config {
     enum gb_jail_mode jail;
     uint64_t slab_bytes;
     uint64_t as_bytes; /* the worker's RLIMIT_AS */
+    bool dies_with_thread; /* killed by the kernel when the spawning thread ends, even by SIGKILL */
 };
 void gb_process_init(struct gb_process *p);
 bool gb_process_spawn(const struct gb_process_config *config, struct gb_process *ret_process,
@@ -137,6 +138,8 @@ struct gb_worker {
     pthread_cond_t changed;
     enum gb_worker_state state;
     struct gb_process process;
+    bool start_wanted; /* STOPPED: the supervisor is asked to spawn */
+    struct gb_error *start_error; /* why it last could not */
     uint64_t starts;
     uint64_t state_until_us; /* STARTING, LOADING: give up; DOWN: restart; CLOSING: kill */
     uint64_t ready_since_us;
@@ -180,8 +183,7 @@ void gb_worker_kill_locked(struct gb_worker *w, struct gb_error *reason);
 void gb_worker_broken_locked(struct gb_worker *w, struct gb_error *detail);
 /* Makes a short text of the worker's fit to print: ASCII without controls. */
 void gb_worker_plain_text(char *text, size_t cap);
-/* worker_life.c: steps of the life of one process, called by the supervisor and by start. */
-bool gb_worker_spawn(struct gb_worker *w, struct gb_error **err);
+/* worker_life.c: steps of the life of one process, called by the supervisor. */
 void gb_worker_on_control(struct gb_worker *w);
 void gb_worker_on_death(struct gb_worker *w);
 /* Timers; *next_us is lowered to when to look again. false: CLOSED, take it out of the list. */

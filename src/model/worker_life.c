@@ -5,7 +5,9 @@
  *
  * A death while serving restarts at once, then after 50 ms doubling; a model that was never loaded
  * is given up after two deaths, one that was after eight without a load in between.
- * Threads: the supervisor only, but for gb_worker_spawn at the first start and the two that kill.
+ * Threads: the supervisor only, but for the two that kill. It makes every process, because the
+ * kernel ties a worker's death to the end of the thread that made it: a worker that has been taken
+ * over, and does not look at its channel, ends with a host that was killed, too.
  */
 #include <errno.h>
 #include <signal.h>
@@ -48,7 +50,7 @@ static void unwatch_process(struct gb_worker *w) {
     (void)epoll_ctl(w->hub->events_fd, EPOLL_CTL_DEL, w->process.complete, NULL);
 }
 
-bool gb_worker_spawn(struct gb_worker *w, struct gb_error **err) {
+static bool spawn(struct gb_worker *w, struct gb_error **err) {
     struct gb_worker_hub *hub = w->hub;
     struct gb_process_config config = {
         .worker_path = hub->worker_path,
@@ -57,6 +59,7 @@ bool gb_worker_spawn(struct gb_worker *w, struct gb_error **err) {
         .jail = hub->options.jail,
         .slab_bytes = hub->options.slab_bytes,
         .as_bytes = gb_process_as_bytes(hub->options.slab_bytes, w->model_bytes, w->threads),
+        .dies_with_thread = true,
     };
     struct gb_process process;
     if (!gb_process_spawn(&config, &process, err)) {
@@ -359,7 +362,7 @@ void gb_worker_on_death(struct gb_worker *w) {
 static void restart(struct gb_worker *w) {
     struct gb_error *e = NULL;
     pthread_mutex_unlock(&w->lock);
-    bool ok = gb_worker_spawn(w, &e);
+    bool ok = spawn(w, &e);
     pthread_mutex_lock(&w->lock);
     if (ok) {
         return;
@@ -370,7 +373,20 @@ static void restart(struct gb_worker *w) {
     pthread_cond_broadcast(&w->changed);
 }
 
+/* The first process, for whom waits in gb_worker_start. Locked; unlocks while spawning. */
+static void start(struct gb_worker *w) {
+    struct gb_error *e = NULL;
+    pthread_mutex_unlock(&w->lock);
+    (void)spawn(w, &e);
+    pthread_mutex_lock(&w->lock);
+    gb_error_free(w->start_error);
+    w->start_error = e;
+    w->start_wanted = false;
+    pthread_cond_broadcast(&w->changed);
+}
+
 static bool close_step(struct gb_worker *w, uint64_t now_us, uint64_t *next_us) {
+    w->start_wanted = false;
     if (w->state != GB_WORKER_CLOSING) {
         struct gb_error *stopped = NULL;
         gb_fail(&stopped, GB_BACKEND_LOST, "the worker of model \"%s\" was stopped", w->name);
@@ -407,7 +423,9 @@ bool gb_worker_step(struct gb_worker *w, uint64_t now_us, uint64_t *next_us) {
         gb_worker_unlock(w);
         return keep;
     }
-    if (w->state == GB_WORKER_DOWN && now_us >= w->state_until_us) {
+    if (w->start_wanted) {
+        start(w);
+    } else if (w->state == GB_WORKER_DOWN && now_us >= w->state_until_us) {
         restart(w);
     }
     if ((w->state == GB_WORKER_STARTING || w->state == GB_WORKER_LOADING) &&

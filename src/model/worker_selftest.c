@@ -131,6 +131,7 @@ bool gb_worker_selftest(const struct gb_registry_options *options, struct gb_pro
         .jail = options->jail,
         .slab_bytes = SELFTEST_SLAB_BYTES,
         .as_bytes = gb_process_as_bytes(SELFTEST_SLAB_BYTES, 0, 1),
+        .dies_with_thread = true, /* which waits for it */
     };
     struct gb_process process;
     bool ok = gb_process_spawn(&config, &process, err);

@@ -95,9 +95,17 @@ bool gb_process_spawn(const struct gb_process_config *config, struct gb_process 
         char as_bytes[24];
         (void)snprintf(as_bytes, sizeof as_bytes, "%" PRIu64, config->as_bytes);
         const char *jail = config->jail == GB_JAIL_STRICT ? "strict" : "best-effort";
-        const char *argv[] = {"glovebox-worker", "--engine", config->engine, "--lib",
-                              config->lib_path,  "--jail",   jail,           "--as-bytes",
-                              as_bytes,          NULL};
+        const char *argv[] = {"glovebox-worker",
+                              "--engine",
+                              config->engine,
+                              "--lib",
+                              config->lib_path,
+                              "--jail",
+                              jail,
+                              "--as-bytes",
+                              as_bytes,
+                              config->dies_with_thread ? "--die-with-parent" : NULL,
+                              NULL};
         const int fds[CHILD_FDS] = {child_control, slab_fd, p.submit, p.complete};
         struct gb_child child = {.path = config->worker_path,
                                  .argv = argv,

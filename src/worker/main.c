@@ -5,8 +5,8 @@
  *
  *   glovebox-worker --engine NAME --lib PATH --jail strict|best-effort --as-bytes N
  *                   [--die-with-parent]
- * --die-with-parent is for hosts whose spawning thread lasts as long as they do: the kernel ties
- * the signal to that thread. Without it the closed control channel ends the worker, as always.
+ * --die-with-parent: the kernel kills it when the thread that started it ends, so that thread lasts
+ * as long as it is wanted. A worker in its right mind ends with its control channel in any case.
  *
  * Exit status: 0 the host went away, 1 refused (GB_MSG_FAILED says why), 2 wrong use, 3 protocol.
  */

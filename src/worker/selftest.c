@@ -191,6 +191,9 @@ static long try_dumpable(void) {
     long old = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
     return old == 0 ? prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) : -1;
 }
+static long try_outlive_parent(void) {
+    return prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
+}
 static long try_steal_doorbell(void) {
     return syscall(SYS_read, GB_WIRE_FD_COMPLETE, NULL, 0);
 }
@@ -249,6 +252,7 @@ static const struct {
     {"unshare CLONE_NEWUSER", try_unshare},
     {"setrlimit", try_raise_limit},
     {"prctl PR_SET_DUMPABLE", try_dumpable},
+    {"prctl PR_SET_PDEATHSIG", try_outlive_parent},
     {"read another worker's doorbell", try_steal_doorbell},
     {"duplicate a descriptor", try_dup},
     {"dlopen", try_dlopen},

@@ -159,3 +159,20 @@ def test_a_killed_host_takes_its_workers_along():
         running.process.send_signal(signal.SIGKILL)
         running.process.communicate()
         assert running.left_behind(gb.slack_s(1.0)) == []
+
+
+def test_a_worker_that_ignores_its_channel_ends_with_its_host():
+    """A stopped process stands for one that was taken over: it reads nothing and ends by itself
+    never. The host is killed in the middle of an inference."""
+    for _ in range(gb.count(3, 20)):
+        with gb.Running("run", "--json", *gb.model("matmul"), "--deadline", "60s", SLOW,
+                        "matmul") as running:
+            worker = running.wait_worker()[0]
+            gb.wait_for(lambda: cpu_s(worker) > warm_cpu_s(), interval_s=0.01, timeout_s=60)
+            os.kill(worker, signal.SIGSTOP)
+            running.process.send_signal(signal.SIGKILL)
+            running.process.wait()
+            left = running.left_behind(within_s=1.0)
+            for pid in left:
+                kill(pid)
+            assert left == []
