@@ -221,4 +221,5 @@ def main():
     sys.exit(not all(done.ok for done in stages.values()))
 
 
-main()
+if __name__ == "__main__":
+    main()
