@@ -136,6 +136,8 @@ CONSTANTS = [
     ("model/onnx_internal.h", "GB_ONNX_NODES_MAX", "COUNT", "nodes of a model"),
     ("model/onnx_internal.h", "GB_ONNX_CONSTANT_BYTES_MAX", "BYTES",
      "a constant that an operator unfolds at load"),
+    ("sandbox/sandbox_internal.h", "GB_HANDLES_PER_CALL_MAX", "COUNT",
+     "handles that a guest holds, whatever --handles says"),
     ("model/quarantine.h", "GB_QUARANTINE_DEATHS", "COUNT",
      "workers that one request may kill before it is quarantined"),
     ("model/quarantine.h", "GB_QUARANTINE_MAX", "COUNT", "requests in quarantine"),

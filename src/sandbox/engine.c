@@ -13,7 +13,6 @@
 #include "sandbox/sandbox_internal.h"
 
 #define BLOCKING_THREADS_MAX 4u
-#define HANDLES_PER_STORE_MAX 16384u
 #define CORE_INSTANCES_PER_CALL_MAX 256u
 /* Room for the host's own frames on a fiber, above what wasm may use. */
 #define HOST_STACK_BYTES (1536 * GB_KIB)
@@ -154,7 +153,7 @@ static struct gbw_engine_config engine_config(const struct gb_sandbox *s, uint32
          * short, so checks are the cheaper price. */
         .memory_reservation_bytes = pooling ? GB_MAX(4 * GB_GIB, slot_bytes) : slot_bytes,
         .memory_guard_bytes = pooling ? 32 * GB_MIB : 64 * GB_KIB,
-        .component_handles_max = HANDLES_PER_STORE_MAX,
+        .component_handles_max = GB_HANDLES_PER_CALL_MAX,
         .pool_calls = o->calls_max,
         .pool_core_instances = o->calls_max * 64,
         .pool_memories = o->calls_max * 2,

@@ -115,8 +115,11 @@ static struct gb_error *count_error(const struct gb_call *c, enum gbw_failure_ki
                 gb_text_count(c->limits.instances, limit));
     } else if (kind == GBW_LIMIT_HANDLES) {
         gb_fail(&error, GB_HANDLE_LIMIT, "the guest holds too many handles; the limit is %s",
-                gb_text_count(c->limits.handles, limit));
-        gb_hint(&error, "Raise the limit with --handles, or let the guest drop what it opened.");
+                gb_text_count(GB_MIN(c->limits.handles, GB_HANDLES_PER_CALL_MAX), limit));
+        gb_hint(&error,
+                c->limits.handles < GB_HANDLES_PER_CALL_MAX
+                    ? "Raise the limit with --handles, or let the guest drop what it opened."
+                    : "Let the guest drop what it opened; more is not possible.");
     } else if (kind == GBW_LIMIT_ANSWER) {
         gb_fail(&error, GB_HOSTCALL_LIMIT, "the guest's answer is longer than %s",
                 gb_text_bytes(c->limits.text_bytes, limit));
@@ -231,8 +234,8 @@ static struct gb_error *value_error(struct gb_call *c, uint32_t type,
     struct gb_error *error = NULL;
     struct gb_buf json;
     gb_buf_init(&json, SIZE_MAX / 2);
-    struct gb_span said = is_text ? gb_span_make(value->of.text.ptr, value->of.text.len)
-                                  : gb_span_make(NULL, 0);
+    struct gb_span said =
+        is_text ? gb_span_make(value->of.text.ptr, value->of.text.len) : gb_span_make(NULL, 0);
     if (!is_text && gb_value_write(s, type, value, &json, &error)) {
         said = gb_buf_span(&json);
     }

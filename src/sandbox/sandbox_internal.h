@@ -77,6 +77,7 @@ struct gb_sandbox {
 };
 #define GB_MEMORY_BYTES_MAX (8 * GB_GIB)
 #define GB_POOL_TABLE_ELEMENTS_MAX 100000u
+#define GB_HANDLES_PER_CALL_MAX 16384u /* --handles can only be less */
 #define GB_MEMORIES_PER_CALL_MAX 8u
 #define GB_TABLES_PER_CALL_MAX 64u
 /* kind: GB_ENGINE_* or-ed. Borrowed; lives as long as the sandbox. */
