@@ -17,8 +17,7 @@ void gb_buf_fini(struct gb_buf *b) {
     *b = (struct gb_buf){.bytes_max = b->bytes_max};
 }
 
-/* Makes room for `more` bytes and the NUL. */
-static bool grow(struct gb_buf *b, size_t more, struct gb_error **err) {
+bool gb_buf_reserve(struct gb_buf *b, size_t more, struct gb_error **err) {
     size_t need;
     if (!gb_add_size(b->len, more, &need) || need > b->bytes_max || need == SIZE_MAX) {
         return gb_fail(err, GB_INVALID_ARGUMENT, "text grew past its limit of %zu bytes",
@@ -39,7 +38,7 @@ static bool grow(struct gb_buf *b, size_t more, struct gb_error **err) {
 }
 
 bool gb_buf_append(struct gb_buf *b, const void *bytes, size_t len, struct gb_error **err) {
-    if (!grow(b, len, err)) {
+    if (!gb_buf_reserve(b, len, err)) {
         return false;
     }
     if (len > 0) {
@@ -61,7 +60,7 @@ bool gb_buf_append_format(struct gb_buf *b, struct gb_error **err, const char *f
     va_copy(again, args);
     int len = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    bool ok = len >= 0 && grow(b, (size_t)len, err);
+    bool ok = len >= 0 && gb_buf_reserve(b, (size_t)len, err);
     if (ok) {
         vsnprintf((char *)b->ptr + b->len, (size_t)len + 1, format, again);
         b->len += (size_t)len;

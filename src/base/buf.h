@@ -19,6 +19,9 @@ struct gb_buf {
 
 void gb_buf_init(struct gb_buf *b, size_t bytes_max);
 void gb_buf_fini(struct gb_buf *b);
+/* Makes room for `more` bytes, which may then be written behind ptr + len; len is the caller's to
+ * advance, and the NUL its to write. */
+bool gb_buf_reserve(struct gb_buf *b, size_t more, struct gb_error **err);
 bool gb_buf_append(struct gb_buf *b, const void *bytes, size_t len, struct gb_error **err);
 bool gb_buf_append_text(struct gb_buf *b, const char *text, struct gb_error **err);
 bool gb_buf_append_format(struct gb_buf *b, struct gb_error **err, const char *format, ...)

@@ -136,12 +136,29 @@ static bool is_twin(struct gb_span lower_name) {
     return gb_h1_known_of(gb_span_make(dashed, lower_name.len)) != GB_H1_KNOWN_NONE;
 }
 
-static void to_lower(uint8_t *text, size_t len) {
-    for (size_t i = 0; i < len; i++) {
-        if (text[i] >= 'A' && text[i] <= 'Z') {
-            text[i] |= 0x20;
-        }
+/* What a byte of a name becomes; 0: it cannot be in one. */
+static const uint8_t lower_token[256] = {
+    ['!'] = '!', ['#'] = '#', ['$'] = '$', ['%'] = '%', ['&'] = '&', ['\''] = '\'', ['*'] = '*',
+    ['+'] = '+', ['-'] = '-', ['.'] = '.', ['^'] = '^', ['_'] = '_', ['`'] = '`',   ['|'] = '|',
+    ['~'] = '~', ['0'] = '0', ['1'] = '1', ['2'] = '2', ['3'] = '3', ['4'] = '4',   ['5'] = '5',
+    ['6'] = '6', ['7'] = '7', ['8'] = '8', ['9'] = '9', ['a'] = 'a', ['b'] = 'b',   ['c'] = 'c',
+    ['d'] = 'd', ['e'] = 'e', ['f'] = 'f', ['g'] = 'g', ['h'] = 'h', ['i'] = 'i',   ['j'] = 'j',
+    ['k'] = 'k', ['l'] = 'l', ['m'] = 'm', ['n'] = 'n', ['o'] = 'o', ['p'] = 'p',   ['q'] = 'q',
+    ['r'] = 'r', ['s'] = 's', ['t'] = 't', ['u'] = 'u', ['v'] = 'v', ['w'] = 'w',   ['x'] = 'x',
+    ['y'] = 'y', ['z'] = 'z', ['A'] = 'a', ['B'] = 'b', ['C'] = 'c', ['D'] = 'd',   ['E'] = 'e',
+    ['F'] = 'f', ['G'] = 'g', ['H'] = 'h', ['I'] = 'i', ['J'] = 'j', ['K'] = 'k',   ['L'] = 'l',
+    ['M'] = 'm', ['N'] = 'n', ['O'] = 'o', ['P'] = 'p', ['Q'] = 'q', ['R'] = 'r',   ['S'] = 's',
+    ['T'] = 't', ['U'] = 'u', ['V'] = 'v', ['W'] = 'w', ['X'] = 'x', ['Y'] = 'y',   ['Z'] = 'z',
+};
+
+/* Makes the name that a line begins with lower case; its length, up to the first byte that is no
+ * part of one. */
+static size_t read_name(uint8_t *line, size_t len) {
+    size_t i = 0;
+    for (; i < len && lower_token[line[i]] != 0; i++) {
+        line[i] = lower_token[line[i]];
     }
+    return i;
 }
 
 static bool is_space(uint8_t b) {
@@ -162,15 +179,14 @@ static struct gb_span trim(const uint8_t *ptr, size_t len) {
 /* One line without its CRLF. */
 static bool read_field(uint8_t *line, size_t len, const char *what, struct gb_http_field *ret,
                        struct gb_error **err) {
-    uint8_t *colon = memchr(line, ':', len);
-    struct gb_span name = gb_span_make(line, colon ? (size_t)(colon - line) : len);
-    if (!colon || !gb_http_name_valid(name)) {
+    struct gb_span name = gb_span_make(line, read_name(line, len));
+    if (name.len == 0 || name.len == len || line[name.len] != ':') {
+        name.len = len;
         gb_h1_malformed(err, "a %s's name is not valid: \"%s\"", what, GB_H1_QUOTE(name));
         return gb_hint(err, "A name has letters, digits and dashes, and the colon follows at once; "
                             "lines are not folded.");
     }
-    to_lower(line, name.len);
-    struct gb_span value = trim(colon + 1, len - name.len - 1);
+    struct gb_span value = trim(line + name.len + 1, len - name.len - 1);
     if (!gb_http_value_valid(value)) {
         gb_h1_malformed(err, "the %s \"%s\" has a byte that no value may have", what,
                         GB_H1_QUOTE(name));

@@ -29,8 +29,20 @@ static bool put(struct gb_buf *out, struct gb_span text, struct gb_error **err) 
 
 static bool put_field(struct gb_buf *out, struct gb_span name, struct gb_span value,
                       struct gb_error **err) {
-    return put(out, name, err) && put(out, TEXT(": "), err) && put(out, value, err) &&
-           put(out, TEXT("\r\n"), err);
+    size_t len;
+    if (!gb_add_size(name.len, value.len, &len) || !gb_add_size(len, 4, &len) ||
+        !gb_buf_reserve(out, len, err)) {
+        return false;
+    }
+    uint8_t *at = out->ptr + out->len;
+    memcpy(at, name.ptr, name.len);
+    memcpy(at + name.len, ": ", 2);
+    if (value.len > 0) {
+        memcpy(at + name.len + 2, value.ptr, value.len);
+    }
+    memcpy(at + len - 2, "\r\n", 3); /* with the NUL */
+    out->len += len;
+    return true;
 }
 
 /* Decimal digits, without printf: this is on every response's way. */

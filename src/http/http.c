@@ -114,12 +114,19 @@ const struct gb_http_field *gb_http_find(const struct gb_http_head *head, const 
     return NULL;
 }
 
+#define NAMED(text) text, sizeof(text) - 1
+
 bool gb_http_field_is_hop_by_hop(struct gb_span name) {
-    static const char *const names[] = {"connection", "keep-alive", "proxy-connection",
-                                        "te",         "trailer",    "transfer-encoding",
-                                        "upgrade",    "expect",     "http2-settings"};
+    static const struct {
+        const char *name;
+        size_t len;
+    } names[] = {
+        {NAMED("connection")}, {NAMED("keep-alive")}, {NAMED("proxy-connection")},
+        {NAMED("te")},         {NAMED("trailer")},    {NAMED("transfer-encoding")},
+        {NAMED("upgrade")},    {NAMED("expect")},     {NAMED("http2-settings")},
+    };
     for (size_t i = 0; i < GB_COUNT(names); i++) {
-        if (gb_http_name_is(name, names[i])) {
+        if (name.len == names[i].len && gb_http_name_is(name, names[i].name)) {
             return true;
         }
     }
@@ -152,9 +159,23 @@ static bool upper_half_valid(struct gb_span value) {
     return gb_utf8_valid(value);
 }
 
+/* Whether all eight bytes are printable ASCII; says no too often rather than too rarely. */
+static bool eight_plain(const uint8_t *at) {
+    const uint64_t ones = 0x0101010101010101U;
+    const uint64_t tops = 0x8080808080808080U;
+    uint64_t x;
+    memcpy(&x, at, sizeof x);
+    uint64_t delete = x ^ (ones * 0x7F);
+    uint64_t low = x - ones * 0x20;
+    return ((x | low | ((delete - ones) & ~delete)) & tops) == 0;
+}
+
 bool gb_http_value_valid(struct gb_span value) {
     bool ascii = true;
     for (size_t i = 0; i < value.len; i++) {
+        while (value.len - i > 8 && eight_plain(value.ptr + i)) {
+            i += 8;
+        }
         uint8_t c = value.ptr[i];
         if ((c < 0x20 && c != '\t') || c == 0x7F) {
             return false;
