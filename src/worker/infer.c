@@ -106,10 +106,10 @@ static bool map_tensor(struct gb_infer *in, size_t index, const struct gb_port *
                        struct gb_backend_tensor *ret_tensor, struct gb_error **err) {
     const struct gb_wire_tensor *t = &in->copy.tensors[index];
     bool none = output && t->offset == 0;
-    if (t->rank > GB_WIRE_RANK_MAX || (!none && (t->offset < GB_SLAB_DATA_OFFSET ||
-                                                 !gb_range_ok(t->offset, t->bytes,
-                                                              in->serve->slab_bytes)))) {
-        return gb_fail(err, GB_INTERNAL, "a tensor of \"%s\" is outside the slab", port->name);
+    bool inside = t->offset >= GB_SLAB_DATA_OFFSET && t->offset % GB_SLAB_ALIGN == 0 &&
+                  gb_range_ok(t->offset, t->bytes, in->serve->slab_bytes);
+    if (t->rank > GB_WIRE_RANK_MAX || (!none && !inside)) {
+        return gb_fail(err, GB_INTERNAL, "a tensor of \"%s\" is no block of the slab", port->name);
     }
     uint64_t bytes = 0;
     if (port->type != GB_TYPE_OTHER && !none &&
@@ -177,6 +177,20 @@ static bool run_engine(struct gb_infer *in, struct gb_run *run, uint64_t job_id,
     return ok;
 }
 
+/* Takes err, of the block. */
+static void refuse_run(struct gb_infer *in, struct gb_completion *c, enum gb_take taken,
+                       struct gb_error *err) {
+    if (taken == GB_TAKE_CANCELLED) {
+        gb_error_clear(&err);
+        gb_fail(&err, GB_CANCELLED, "the inference was cancelled");
+    } else if (taken == GB_TAKE_TWICE) {
+        gb_fail(&err, GB_INTERNAL, "there is an inference of that number already");
+    } else {
+        gb_fail(&err, GB_OVERLOADED, "the worker keeps the outputs of too many inferences");
+    }
+    complete_failed(in, c, err);
+}
+
 static void do_run(struct gb_infer *in, const struct gb_submission *sub, enum gb_take taken) {
     struct gb_serve *s = in->serve;
     struct gb_completion c = {.job_id = sub->job_id};
@@ -184,13 +198,7 @@ static void do_run(struct gb_infer *in, const struct gb_submission *sub, enum gb
     bool kept = false;
     bool ok = copy_job(in, sub, &err);
     if (taken != GB_TAKE_OK) {
-        if (taken == GB_TAKE_CANCELLED) {
-            gb_error_clear(&err);
-            gb_fail(&err, GB_CANCELLED, "the inference was cancelled");
-        } else {
-            gb_fail(&err, GB_OVERLOADED, "the worker keeps the outputs of too many inferences");
-        }
-        complete_failed(in, &c, err);
+        refuse_run(in, &c, taken, err);
         return;
     }
     struct gb_run *run = ok ? s->backend->run_new(s->session, &err) : NULL;
@@ -243,8 +251,7 @@ static void do_forget(struct gb_infer *in, const struct gb_submission *sub) {
     complete(in, &c);
 }
 
-/* Takes and does one submission; false when there is none. */
-static bool serve_one(struct gb_infer *in) {
+bool gb_infer_one(struct gb_infer *in) {
     struct gb_serve *s = in->serve;
     struct gb_submission sub;
     enum gb_take taken = gb_jobs_take(s, &sub);
@@ -342,7 +349,7 @@ void *gb_infer_thread(void *infer) {
     pthread_mutex_unlock(&in->serve->load_lock);
     for (;;) {
         bool worked = false;
-        while (serve_one(in)) {
+        while (gb_infer_one(in)) {
             worked = true;
         }
         if (worked && spin(in)) {

@@ -39,6 +39,8 @@ enum gb_take gb_jobs_take(struct gb_serve *s, struct gb_submission *ret_s) {
         if (ret_s->operation == GB_OP_RUN) {
             if (forget_cancelled(s, ret_s->job_id)) {
                 result = GB_TAKE_CANCELLED;
+            } else if (find(s, ret_s->job_id) != NULL) {
+                result = GB_TAKE_TWICE; /* it would get the other one's entry, and free its run */
             } else if (s->jobs_len == GB_JOBS_MAX) {
                 result = GB_TAKE_FULL;
             } else {

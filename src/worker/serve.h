@@ -75,7 +75,7 @@ bool gb_serve_no_more_threads(struct gb_serve *s, struct gb_error **err);
 void *gb_load_thread(void *serve);
 
 /* jobs.c */
-enum gb_take { GB_TAKE_NONE, GB_TAKE_OK, GB_TAKE_CANCELLED, GB_TAKE_FULL };
+enum gb_take { GB_TAKE_NONE, GB_TAKE_OK, GB_TAKE_CANCELLED, GB_TAKE_FULL, GB_TAKE_TWICE };
 /* Takes the next submission; a RUN gets an entry in the table unless it was cancelled. */
 enum gb_take gb_jobs_take(struct gb_serve *s, struct gb_submission *ret_s);
 void gb_jobs_cancel(struct gb_serve *s, uint64_t job_id);
@@ -91,5 +91,7 @@ struct gb_run *gb_jobs_take_kept(struct gb_serve *s, uint64_t job_id);
 struct gb_infer;
 struct gb_infer *gb_infer_new(struct gb_serve *s, struct gb_error **err);
 void *gb_infer_thread(void *infer);
+/* Takes and does one submission; false when there is none. What the thread does all the time. */
+bool gb_infer_one(struct gb_infer *in);
 
 #endif

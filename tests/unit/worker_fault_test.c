@@ -47,6 +47,27 @@ static void good_runs_copy_and_free_dimensions_need_space(void **state) {
     harness_close(&h);
 }
 
+/* A host that has lost count: the second one must not get the first one's outputs. */
+static void a_number_in_use_is_refused_and_keeps_its_outputs(void **state) {
+    (void)state;
+    struct harness h;
+    open_fake(&h, "dim=0\n", 1);
+    struct gb_wire_job *job = fake_job(&h, 0.0f, false);
+    assert_int_equal(harness_completion(&h).status, GB_JOB_NEED_SPACE);
+    harness_submit(&h, job, GB_OP_RUN);
+    struct gb_completion c = harness_completion(&h);
+    assert_int_equal(c.status, GB_JOB_FAILED);
+    assert_int_equal(c.code, GB_INTERNAL);
+    assert_non_null(strstr(job->text, "of that number already"));
+    const uint64_t three = 3;
+    const float *y = harness_tensor(&h, &job->tensors[1], GB_TYPE_F32, 1, &three);
+    harness_submit(&h, job, GB_OP_FETCH);
+    assert_int_equal(harness_completion(&h).status, GB_JOB_OK);
+    const float five = 5.0f;
+    assert_memory_equal(&y[1], &five, sizeof five);
+    harness_close(&h);
+}
+
 static void crash_and_exit_end_the_process(void **state) {
     (void)state;
     struct harness h;
@@ -212,6 +233,7 @@ static void load_faults_are_what_they_say(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(good_runs_copy_and_free_dimensions_need_space),
+        cmocka_unit_test(a_number_in_use_is_refused_and_keeps_its_outputs),
         cmocka_unit_test(crash_and_exit_end_the_process),
         cmocka_unit_test(hang_ignores_a_cancel),
         cmocka_unit_test(slow_cancel_takes_its_time),

@@ -284,10 +284,15 @@ static void nonsense_blocks_are_answered(void **state) {
     struct gb_wire_job *job = harness_job(&h);
     const uint64_t three = 3;
     (void)harness_tensor(&h, &job->tensors[0], GB_TYPE_F32, 1, &three);
-    job->tensors[0].offset = HARNESS_SLAB_BYTES - 8;
-    harness_submit(&h, job, GB_OP_RUN);
-    struct gb_completion c = harness_completion(&h);
-    assert_int_equal(c.status, GB_JOB_FAILED);
+    const uint64_t places[] = {HARNESS_SLAB_BYTES - 8, job->tensors[0].offset + 4, 64};
+    struct gb_completion c;
+    for (size_t i = 0; i < GB_COUNT(places); i++) {
+        job->tensors[0].offset = places[i];
+        harness_submit(&h, job, GB_OP_RUN);
+        c = harness_completion(&h);
+        assert_int_equal(c.status, GB_JOB_FAILED);
+        assert_int_equal(c.code, GB_INTERNAL);
+    }
     harness_submit(&h, job, (enum gb_operation)77);
     c = harness_completion(&h);
     assert_int_equal(c.status, GB_JOB_FAILED);

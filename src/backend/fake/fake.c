@@ -319,6 +319,13 @@ static bool wait_run(struct gb_run *run) {
     return !atomic_load(&run->cancelled);
 }
 
+/* A model without inputs has no bytes to copy from. */
+static void copy_bytes(void *to, const void *from, uint64_t bytes) {
+    if (bytes > 0) {
+        memcpy(to, from, (size_t)bytes);
+    }
+}
+
 static bool copy_outputs(struct gb_run *run, const struct gb_backend_tensor *in,
                          struct gb_backend_tensor *outputs, bool *ret_kept,
                          struct gb_error **err) {
@@ -327,12 +334,12 @@ static bool copy_outputs(struct gb_run *run, const struct gb_backend_tensor *in,
     if (run->kept == NULL) {
         return false;
     }
-    memcpy(run->kept, in->ptr, (size_t)in->bytes);
+    copy_bytes(run->kept, in->ptr, in->bytes);
     run->kept_bytes = in->bytes;
     for (uint32_t i = 0; i < run->session->outputs_len; i++) {
         struct gb_backend_tensor *out = &outputs[i];
         if (out->ptr != NULL && out->bytes >= in->bytes) {
-            memcpy(out->ptr, in->ptr, (size_t)in->bytes);
+            copy_bytes(out->ptr, in->ptr, in->bytes);
         } else {
             *ret_kept = true;
         }
@@ -390,7 +397,7 @@ static bool fake_run_fetch(struct gb_run *run, const struct gb_backend_tensor *o
         if (outputs[i].ptr == NULL || outputs[i].bytes < run->kept_bytes) {
             return gb_fail(err, GB_INTERNAL, "an output has no room");
         }
-        memcpy(outputs[i].ptr, run->kept, (size_t)run->kept_bytes);
+        copy_bytes(outputs[i].ptr, run->kept, run->kept_bytes);
     }
     return true;
 }
