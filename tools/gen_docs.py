@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Prints docs/ERRORS.md or docs/LIMITS.md from the tables in the code, docs/CLI.md from the
-`--help` of the built program (GLOVEBOX_BIN, else build/glovebox).
+"""Prints docs/ERRORS.md, docs/LIMITS.md, docs/MANIFEST.md or docs/manifest.schema.json from the
+tables in the code, docs/CLI.md from the `--help` of the built program (GLOVEBOX_BIN, else
+build/glovebox).
 
-  tools/gen_docs.py cli|errors|limits    prints the page
-  tools/gen_docs.py --write              writes all pages
+  tools/gen_docs.py cli|errors|limits|manifest|schema    prints the page
+  tools/gen_docs.py --write                              writes all pages
 """
 import os
 import pathlib
 import re
 import subprocess
 import sys
+
+import manifest_docs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 ERRORS = ROOT / "src" / "base" / "errors.def"
@@ -216,9 +219,24 @@ def cli_page():
             + "".join(verb_section(verb) for verb, _ in verbs))
 
 
+def settings():
+    table = rows(manifest_docs.SETTINGS, "GB_SETTING", manifest_docs.PATTERN)
+    return manifest_docs.named_rows(table, unquote)
+
+
+def manifest_page():
+    return manifest_docs.page(settings())
+
+
+def schema_page():
+    return manifest_docs.schema(settings())
+
+
 PAGES = {"cli": (cli_page, ROOT / "docs" / "CLI.md"),
          "errors": (errors_page, ROOT / "docs" / "ERRORS.md"),
-         "limits": (limits_page, ROOT / "docs" / "LIMITS.md")}
+         "limits": (limits_page, ROOT / "docs" / "LIMITS.md"),
+         "manifest": (manifest_page, ROOT / "docs" / "MANIFEST.md"),
+         "schema": (schema_page, ROOT / "docs" / "manifest.schema.json")}
 
 
 def main():

@@ -378,7 +378,7 @@ static char *check_finish(struct check *c, const char *path, struct gb_error **e
 
 char *gb_manifest_check_json(const char *path, const struct gb_host_options *options,
                              int *ret_exit_status, struct gb_error **err) {
-    struct gb_manifest_options load = {.secrets_unread = true};
+    struct gb_manifest_options load = {.secrets_optional = true};
     struct gb_manifest_findings findings = {0};
     struct gb_error *e = NULL;
     struct check c = {0};

@@ -35,7 +35,7 @@ static bool add_setting(void *user, const struct gb_manifest_value *v, struct gb
 
 char *gb_manifest_config_json(const char *path, struct gb_error **err) {
     static const char *const kinds[] = {"glovebox", "spin", "program"};
-    struct gb_manifest_options load = {.secrets_unread = true};
+    struct gb_manifest_options load = {.secrets_optional = true};
     struct gb_manifest *m = gb_manifest_load(path, &load, NULL, err);
     if (!m) {
         return NULL;

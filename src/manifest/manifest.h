@@ -146,7 +146,7 @@ struct gb_manifest_tenant {
 };
 
 /* A text with a name: environment, variables, headers. value is NULL only where a secret was left
- * unread (gb_manifest_options.secrets_unread). A secret's value is never printed or logged. */
+ * unread (gb_manifest_options.secrets_optional). A secret's value is never printed or logged. */
 struct gb_manifest_pair {
     const char *name;
     const char *value;
@@ -277,7 +277,7 @@ struct gb_manifest_override {
 struct gb_manifest_options {
     const struct gb_manifest_override *overrides;
     size_t overrides_len;
-    bool secrets_unread; /* do not read secrets: for checking where they are not at hand */
+    bool secrets_optional; /* one that is not at hand is a warning: for checking */
 };
 
 /* By content: a glovebox.toml, a spin.toml or a program. options may be NULL; so may ret_findings,

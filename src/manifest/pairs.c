@@ -74,7 +74,7 @@ bool gb_pair_name_check(struct gb_reader *r, const struct gb_node *n, enum gb_pa
 /* ---- secrets ---- */
 
 static void unread(struct gb_reader *r, const struct gb_origin *at, const char *what) {
-    if (r->options->secrets_unread) {
+    if (r->options->secrets_optional) {
         gb_note_warning(r, at, GB_MANIFEST_INVALID, "%s, which a server needs", what);
     } else {
         gb_note(r, at, GB_MANIFEST_INVALID, "%s", what);

@@ -62,7 +62,7 @@ static bool value_of(struct gb_reader *r, const struct gb_node *n, struct gb_man
     if (!required) {
         gb_note_node(r, n, "the variable \"%s\" has no value", pair->name);
         gb_note_hint(r, "Write default = \"…\", or required = true.");
-    } else if (r->options->secrets_unread) {
+    } else if (r->options->secrets_optional) {
         gb_note_warning(r, &pair->origin, GB_MANIFEST_INVALID,
                         "the variable \"%s\" is required, and %s is not set", pair->name, name);
         gb_note_hint(r, "Set it before serving: export %s=…", name);

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import tomllib
 
 import pytest
 
@@ -75,3 +76,180 @@ def test_every_finding_has_a_hint_and_a_place():
                 assert lines[at + 1].startswith("hint: "), f"{case.id}: {line}"
                 assert re.match(r"(error|warning): [a-z-]+: m\.toml(:\d+:\d+)?: ", line), case.id
     assert seen > 100
+
+
+# ---- what is right ----
+
+
+@pytest.mark.parametrize("name, kind", [("glovebox", "glovebox"), ("spin", "spin"),
+                                        ("minimal", "glovebox")])
+def test_samples_are_right(name, kind):
+    out = gb.glovebox("check", "--json", SAMPLES / f"{name}.toml")
+    value = out.json
+    assert out.status == 0 and value["ok"] is True and value["errors"] == [], repr(out)
+    assert value["kind"] == kind and value["left_out"] == 0
+    for component in value["components"]:
+        assert component["entry"] == "agent" and component["digest"].startswith("sha256:")
+        assert component["bytes"] > 8
+    text = gb.glovebox("check", SAMPLES / f"{name}.toml")
+    assert text.status == 0 and ": ok, 1 components" in text.stdout, repr(text)
+
+
+def test_programs_are_manifests():
+    out = gb.glovebox("check", "--json", gb.GUESTS / "echo.wasm")
+    assert out.status == 0 and out.json["kind"] == "program", repr(out)
+    assert out.json["routes"] == [
+        {"path": "/...", "methods": [], "answers": "main", "kind": "auto"}]
+    command = gb.glovebox("check", gb.GUESTS / "hello.wasm")
+    assert command.status == 101 and "exports neither" in command.stderr, repr(command)
+
+
+def test_errors_as_json(folder):
+    out = check(folder, "[host]\nloops = true\n[limit]\n", "--json")
+    value = out.json
+    assert out.status == 101 and value["ok"] is False
+    assert [e["code"] for e in value["errors"]] == ["manifest-invalid"] * 2
+    for error in value["errors"] + value["warnings"]:
+        gb.check_error_object(error)
+        assert error["hint"]
+
+
+def test_the_exit_status_is_that_of_the_first_error(folder):
+    model = gb.TEST_MODELS / "relu3.onnx"
+    (folder / "bad.onnx").write_bytes(model.read_bytes()[:40])
+    out = check(folder, '[model.m]\nsource = "bad.onnx"\n')
+    assert out.status == 104 and "model-invalid" in out.stderr, repr(out)
+    missing = gb.glovebox("check", folder / "none.toml")
+    assert missing.status == 101 and missing.stderr.startswith("error: not-found: "), repr(missing)
+    no_file = gb.glovebox("check", "--json")
+    assert no_file.status == 2 and no_file.code == "usage-error"
+
+
+def test_a_component_and_its_models_by_digest(folder):
+    digest = gb.glovebox("check", "--json", gb.GUESTS / "echo.wasm").json["components"][0]["digest"]
+    (folder / "m").mkdir(exist_ok=True)
+    (folder / "m" / "relu.onnx").write_bytes((gb.TEST_MODELS / "relu3.onnx").read_bytes())
+    text = (f'[host]\nmodels = "m"\n[component.a]\nsource = "echo.wasm"\ndigest = "{digest}"\n'
+            'models = ["relu"]\n[[route]]\npath = "/"\ncomponent = "a"\n')
+    assert check(folder, text).status == 0
+    other = check(folder, text.replace('"relu"', '"relu@sha256:' + "0" * 64 + '"'))
+    assert other.status == 101 and "digest-mismatch" in other.stderr, repr(other)
+    unknown = check(folder, text.replace('"relu"', '"rely"'))
+    assert unknown.status == 104 and "model-not-found" in unknown.stderr, repr(unknown)
+
+
+def test_a_missing_grant_names_the_line_to_type(folder):
+    (folder / "http.wat").write_text(wat.agent(wat.interface("wasi:http/outgoing-handler@0.2.0")))
+    text = '[component.a]\nsource = "http.wat"\n[[route]]\npath = "/"\ncomponent = "a"\n'
+    out = check(folder, text)
+    assert out.status == 101 and "error: grant-missing: m.toml:1:12" in out.stderr, repr(out)
+    assert 'hint: Write grants = ["http"] in [component.a].' in out.stderr, repr(out)
+
+
+def test_routes_that_never_run_are_a_warning(folder):
+    text = ('[component.a]\nsource = "echo.wasm"\n[[route]]\npath = "/a/:x"\ncomponent = "a"\n'
+            '[[route]]\npath = "/a/:y"\nmethods = ["GET"]\ncomponent = "a"\n')
+    out = check(folder, text)
+    assert out.status == 0, repr(out)
+    assert out.stderr.startswith('warning: manifest-invalid: m.toml:6:1: the route "/a/:y" never')
+
+
+def settings(*args, **kwargs):
+    out = gb.glovebox("config", "--json", *args, **kwargs)
+    assert out.status == 0, repr(out)
+    return {s["key"]: s for s in out.json["settings"]}
+
+
+def test_config_says_where_each_value_came_from():
+    found = settings(SAMPLES / "glovebox.toml")
+    assert found["host.listen"]["value"] == '"127.0.0.1:0"'
+    assert (found["host.listen"]["origin"], found["host.listen"]["at"]) == ("file", "4:1")
+    assert found["host.http.header-bytes"]["value"] == '"16KiB"'
+    assert found["host.loops"] == {"key": "host.loops", "value": "0", "origin": "default",
+                                   "at": None, "from": None}
+    assert found["tenant.acme.limits.deadline"]["value"] == '"2s"'
+    assert "tenant.acme.limits.memory" not in found
+    assert found["tenant.acme.budgets.kv-bytes"]["origin"] == "default"
+    text = gb.glovebox("config", SAMPLES / "glovebox.toml")
+    assert 'limits.memory = "32MiB"  # ' in text.stdout, repr(text)
+    assert 'limits.handles = 1024  # default\n' in text.stdout, repr(text)
+
+
+def test_config_never_shows_secrets(folder):
+    (folder / "secret").write_text("file-hush\n")
+    (folder / "m.toml").write_text(
+        '[component.a]\nsource = "echo.wasm"\nenv = { A = { env = "GB_SECRET" }, B = "plain" }\n'
+        'variables = { c = { file = "secret" } }\n')
+    out = gb.glovebox("config", "m.toml", cwd=folder, env=gb.environment(GB_SECRET="env-hush"))
+    assert out.status == 0 and "hush" not in out.stdout + out.stderr, repr(out)
+    assert "component.a.env.A = (secret)  # $GB_SECRET, m.toml:3:9\n" in out.stdout, repr(out)
+    assert "component.a.variables.c = (secret)  # secret, m.toml:4:15\n" in out.stdout, repr(out)
+    bare = gb.glovebox("check", "m.toml", cwd=folder)
+    assert bare.status == 0 and 'has no "GB_SECRET"' in bare.stderr, repr(bare)
+    spin = gb.glovebox("config", SAMPLES / "spin.toml",
+                       env=gb.environment(SPIN_VARIABLE_TOKEN="env-hush"))
+    assert spin.status == 0 and "hush" not in spin.stdout, repr(spin)
+    assert "component.hello.variables.auth = (secret)" in spin.stdout, repr(spin)
+
+
+def test_config_of_a_wrong_manifest_is_its_first_error(folder):
+    (folder / "m.toml").write_text("[host]\nloops = true\nlanes = true\n")
+    out = gb.glovebox("config", "m.toml", cwd=folder)
+    assert out.status == 101 and out.stderr.startswith("error: manifest-invalid: m.toml:2:1: ")
+    assert "(1 more; `glovebox check` lists them.)" in out.stderr, repr(out)
+
+
+def test_paths_are_taken_from_the_manifest(folder):
+    (folder / "deep").mkdir(exist_ok=True)
+    (folder / "deep" / "m.toml").write_text(
+        '[component.a]\nsource = "../echo.wasm"\n[[route]]\npath = "/"\ncomponent = "a"\n')
+    link = folder / "link.toml"
+    link.unlink(missing_ok=True)
+    link.symlink_to(folder / "m.toml")
+    (folder / "m.toml").write_text('[[route]]\npath = "/"\nstatic = { body = "x" }\n')
+    assert gb.glovebox("check", folder / "deep" / "m.toml").status == 0
+    assert gb.glovebox("check", "deep/m.toml", cwd=folder).status == 0
+    assert gb.glovebox("check", link).status == 0
+
+
+# ---- the schema for editors ----
+
+
+def fits(value, schema, root):
+    """Enough of JSON Schema for the one that we write."""
+    if "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
+    if "anyOf" in schema:
+        return any(fits(value, s, root) for s in schema["anyOf"])
+    kinds = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
+    if "type" in schema and not isinstance(value, kinds[schema["type"]]):
+        return False
+    if "enum" in schema and value not in schema["enum"]:
+        return False
+    if isinstance(value, str):
+        return re.search(schema.get("pattern", ""), value) is not None
+    if isinstance(value, dict):
+        known, more = schema.get("properties", {}), schema.get("additionalProperties", True)
+        return all(k in value for k in schema.get("required", [])) and all(
+            fits(v, known[k], root) if k in known else more and fits(v, more, root)
+            for k, v in value.items())
+    if isinstance(value, list):
+        return all(fits(v, schema["items"], root) for v in value)
+    return schema.get("minimum", value) <= value <= schema.get("maximum", value)
+
+
+def test_the_schema_agrees_about_keys_and_types(folder):
+    schema = json.loads((gb.ROOT / "docs" / "manifest.schema.json").read_text())
+    for name in ("glovebox", "minimal"):
+        assert fits(tomllib.loads((SAMPLES / f"{name}.toml").read_text()), schema, schema)
+    refused = 0
+    for case in cases():
+        kind, manifest, expected = case.values
+        try:
+            value = tomllib.loads(manifest)
+        except tomllib.TOMLDecodeError:
+            continue
+        if kind == "glovebox" and re.search("unknown key|; it takes ", expected):
+            assert not fits(value, schema, schema), case.id
+            refused += 1
+    assert refused > 10

@@ -412,7 +412,9 @@ def test_public_headers_compile_alone_everywhere(language):
 
 
 @pytest.mark.parametrize("page, path", [("cli", "docs/CLI.md"), ("errors", "docs/ERRORS.md"),
-                                        ("limits", "docs/LIMITS.md")])
+                                        ("limits", "docs/LIMITS.md"),
+                                        ("manifest", "docs/MANIFEST.md"),
+                                        ("schema", "docs/manifest.schema.json")])
 def test_pages_equal_their_tables(page, path):
     out = subprocess.run([sys.executable, "tools/gen_docs.py", page], cwd=ROOT, capture_output=True,
                          text=True)

@@ -256,7 +256,7 @@ static void secrets_come_from_files_and_are_not_shown(void **state) {
     assert_true(m->components[0].env.items[0].secret);
     gb_manifest_unref(m);
     assert_refused(text, "could not be read");
-    struct gb_manifest_options o = {.secrets_unread = true};
+    struct gb_manifest_options o = {.secrets_optional = true};
     m = gb_manifest_parse(gb_span_of(text), "m.toml", &o, NULL, NULL);
     assert_non_null(m);
     assert_null(m->components[0].env.items[0].value);
@@ -322,7 +322,7 @@ static void at_most_twenty_are_listed(void **state) {
 static bool loads(struct gb_error **err) {
     static const char *const files[] = {SAMPLES "glovebox.toml", SAMPLES "spin.toml",
                                         SAMPLES "minimal.toml"};
-    struct gb_manifest_options o = {.secrets_unread = true};
+    struct gb_manifest_options o = {.secrets_optional = true};
     for (size_t i = 0; i < GB_COUNT(files); i++) {
         struct gb_manifest_findings f;
         struct gb_manifest *m = gb_manifest_load(files[i], &o, &f, err);
