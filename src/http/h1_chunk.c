@@ -28,12 +28,8 @@ void gb_h1_chunks_begin(struct gb_h1_chunks *c) {
     *c = (struct gb_h1_chunks){.state = SIZE_FIRST};
 }
 
-static int hex_of(uint8_t b) {
-    if (b >= '0' && b <= '9') {
-        return b - '0';
-    }
-    uint8_t low = b | 0x20;
-    return low >= 'a' && low <= 'f' ? low - 'a' + 10 : -1;
+uint64_t gb_h1_chunks_left(const struct gb_h1_chunks *c) {
+    return c->state == DATA ? c->left : 0;
 }
 
 static bool is_token_byte(uint8_t b) {
@@ -46,7 +42,7 @@ static bool is_quoted_byte(uint8_t b) {
 }
 
 static bool size_byte(struct gb_h1_chunks *c, uint8_t b, struct gb_error **err) {
-    int digit = hex_of(b);
+    int digit = gb_h1_hex(b);
     if (digit >= 0) {
         if (++c->digits > SIZE_DIGITS_MAX) {
             return gb_h1_malformed(err, "a chunk's size has more than %d digits", SIZE_DIGITS_MAX);

@@ -161,21 +161,6 @@ static size_t read_name(uint8_t *line, size_t len) {
     return i;
 }
 
-static bool is_space(uint8_t b) {
-    return b == ' ' || b == '\t';
-}
-
-static struct gb_span trim(const uint8_t *ptr, size_t len) {
-    while (len > 0 && is_space(ptr[0])) {
-        ptr++;
-        len--;
-    }
-    while (len > 0 && is_space(ptr[len - 1])) {
-        len--;
-    }
-    return gb_span_make(ptr, len);
-}
-
 /* One line without its CRLF. */
 static bool read_field(uint8_t *line, size_t len, const char *what, struct gb_http_field *ret,
                        struct gb_error **err) {
@@ -186,7 +171,7 @@ static bool read_field(uint8_t *line, size_t len, const char *what, struct gb_ht
         return gb_hint(err, "A name has letters, digits and dashes, and the colon follows at once; "
                             "lines are not folded.");
     }
-    struct gb_span value = trim(line + name.len + 1, len - name.len - 1);
+    struct gb_span value = gb_h1_trim(line + name.len + 1, len - name.len - 1);
     if (!gb_http_value_valid(value)) {
         gb_h1_malformed(err, "the %s \"%s\" has a byte that no value may have", what,
                         GB_H1_QUOTE(name));

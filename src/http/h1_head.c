@@ -48,17 +48,6 @@ static bool read_coding(struct gb_span value, struct gb_http_head *head, struct 
     return true;
 }
 
-static struct gb_span trim(const uint8_t *ptr, size_t len) {
-    while (len > 0 && (ptr[0] == ' ' || ptr[0] == '\t')) {
-        ptr++;
-        len--;
-    }
-    while (len > 0 && (ptr[len - 1] == ' ' || ptr[len - 1] == '\t')) {
-        len--;
-    }
-    return gb_span_make(ptr, len);
-}
-
 /* Whether some field has that name, without case. */
 static bool has_field(const struct gb_h1_fields *fields, struct gb_span name) {
     for (size_t i = 0; i < fields->len; i++) {
@@ -100,7 +89,7 @@ static bool read_connection(struct gb_span value, const struct gb_h1_fields *fie
     while (at < value.len) {
         const uint8_t *comma = memchr(value.ptr + at, ',', value.len - at);
         size_t end = comma ? (size_t)(comma - value.ptr) : value.len;
-        struct gb_span option = trim(value.ptr + at, end - at);
+        struct gb_span option = gb_h1_trim(value.ptr + at, end - at);
         if (option.len > 0 && !read_option(option, fields, w, err)) {
             return false;
         }
@@ -215,11 +204,21 @@ static bool append_made(struct gb_h1_block *block, const struct gb_h1_target *ta
     head->path = gb_span_make(at, path_len);
     at += path_len;
     for (size_t i = 0; i < host.len; i++) {
-        uint8_t b = host.ptr[i];
-        at[i] = b >= 'A' && b <= 'Z' ? b | 0x20 : b;
+        at[i] = gb_h1_lower(host.ptr[i]);
     }
     head->authority = gb_span_make(at, host.len);
-    block->len += path_len + host.len;
+    at += host.len;
+    head->path_with_query =
+        gb_span_make(target->path.ptr, target->path.len + target->query.len + target->has_query);
+    if (target->is_made && target->has_query) {
+        memcpy(at, "/?", 2);
+        if (target->query.len > 0) {
+            memcpy(at + 2, target->query.ptr, target->query.len);
+        }
+        head->path_with_query.ptr = at;
+        at += 2 + target->query.len;
+    }
+    block->len = (size_t)(at - block->ptr);
     return true;
 }
 
@@ -234,8 +233,8 @@ static bool check_method(struct gb_span method, struct gb_error **err) {
 bool gb_h1_read_head(struct gb_h1_block *block, const struct gb_h1_line *line,
                      const struct gb_h1_limits *limits, struct gb_h1_fields *fields,
                      struct gb_http_head *ret, struct gb_error **err) {
-    /* What append_made writes: the path is no longer than the target, but "/" may be new; a host
-     * is no longer than 255 bytes, brackets and a port. Nothing moves from here on. */
+    /* What append_made writes: a path and a query that are together no longer than the target, but
+     * for a new "/" each; a host of at most 255 bytes and a port. Nothing moves from here on. */
     if (!gb_h1_block_reserve(block, line->target_len + 512, err)) {
         return false;
     }

@@ -9,6 +9,25 @@
 
 #include "http/h1_parse.h"
 
+static inline int gb_h1_hex(uint8_t b) {
+    uint8_t low = b | 0x20;
+    return b >= '0' && b <= '9' ? b - '0' : low >= 'a' && low <= 'f' ? low - 'a' + 10 : -1;
+}
+/* Without the spaces and tabs around. */
+static inline struct gb_span gb_h1_trim(const uint8_t *ptr, size_t len) {
+    while (len > 0 && (ptr[0] == ' ' || ptr[0] == '\t')) {
+        ptr++;
+        len--;
+    }
+    while (len > 0 && (ptr[len - 1] == ' ' || ptr[len - 1] == '\t')) {
+        len--;
+    }
+    return gb_span_make(ptr, len);
+}
+static inline uint8_t gb_h1_lower(uint8_t b) {
+    return b >= 'A' && b <= 'Z' ? b | 0x20 : b;
+}
+
 /* Bytes of a head or of trailers; grows by doubling, the caller keeps the limit. */
 struct gb_h1_block {
     uint8_t *ptr;
@@ -67,10 +86,10 @@ bool gb_h1_read_line(struct gb_span line, size_t target_bytes_max, struct gb_h1_
 
 struct gb_h1_target {
     struct gb_span authority; /* of an absolute target; else empty */
-    struct gb_span path;      /* as it was sent */
+    struct gb_span path;      /* as it was sent; "/" where there is none behind the host */
     struct gb_span query;
     bool has_query;
-    bool has_escapes; /* in the path */
+    bool is_made; /* the path is not in the target */
 };
 bool gb_h1_read_target(struct gb_span target, enum gb_http_method method, bool tls,
                        struct gb_h1_target *ret, struct gb_error **err);
@@ -98,6 +117,8 @@ enum gb_h1_chunk_step {
     GB_H1_CHUNK_FAILED
 };
 void gb_h1_chunks_begin(struct gb_h1_chunks *c);
+/* Bytes of a chunk that are announced and still to come. */
+uint64_t gb_h1_chunks_left(const struct gb_h1_chunks *c);
 /* `room`: how many more bytes of body are allowed. */
 enum gb_h1_chunk_step gb_h1_chunks_step(struct gb_h1_chunks *c, struct gb_span bytes,
                                         size_t extension_bytes_max, uint64_t room,

@@ -73,6 +73,7 @@ static void begin(struct gb_h1 *p) {
     p->trailer_block.len = 0;
     p->fields.len = 0;
     p->trailers.len = 0;
+    gb_h1_chunks_begin(&p->chunks);
     p->head = (struct gb_http_head){0};
     p->body_max = p->limits.body_bytes_max;
     p->body_read = 0;
@@ -197,9 +198,6 @@ static bool complete_head(struct gb_h1 *p, struct gb_error **err) {
     }
     p->has_head = true;
     p->state = p->head.chunked ? CHUNKS : p->head.content_length > 0 ? BODY : FINISH;
-    if (p->head.chunked) {
-        gb_h1_chunks_begin(&p->chunks);
-    }
     return true;
 }
 
@@ -407,7 +405,7 @@ bool gb_h1_next(struct gb_h1 *p) {
 }
 
 bool gb_h1_finish(struct gb_h1 *p, struct gb_error **err) {
-    if (gb_h1_is_idle(p) || p->state == END) {
+    if (gb_h1_is_idle(p) || p->state == FINISH || p->state == END) {
         return true;
     }
     if (p->state == FAILED) {
@@ -424,7 +422,8 @@ bool gb_h1_set_body_max(struct gb_h1 *p, uint64_t bytes_max, struct gb_error **e
         return false;
     }
     p->body_max = GB_MIN(bytes_max, p->limits.body_bytes_max);
-    if (GB_MAX(p->head.content_length, p->body_read) > p->body_max) {
+    uint64_t read = p->body_read + gb_h1_chunks_left(&p->chunks);
+    if (GB_MAX(p->head.content_length, read) > p->body_max) {
         fail(p, GB_PAYLOAD_TOO_LARGE);
         gb_fail(err, GB_PAYLOAD_TOO_LARGE,
                 "the request's body is larger than the %llu bytes "

@@ -44,21 +44,13 @@ static bool is(uint8_t b, unsigned class) {
     return (classes[b] & class) != 0;
 }
 
-static int hex_of(uint8_t b) {
-    if (b >= '0' && b <= '9') {
-        return b - '0';
-    }
-    uint8_t low = b | 0x20;
-    return low >= 'a' && low <= 'f' ? low - 'a' + 10 : -1;
-}
-
 /* The byte that "%XX" at `at` stands for, or -1. */
 static int escaped(struct gb_span s, size_t at) {
     if (s.len - at < 3) {
         return -1;
     }
-    int high = hex_of(s.ptr[at + 1]);
-    int low = hex_of(s.ptr[at + 2]);
+    int high = gb_h1_hex(s.ptr[at + 1]);
+    int low = gb_h1_hex(s.ptr[at + 2]);
     return high < 0 || low < 0 ? -1 : high << 4 | low;
 }
 
@@ -123,7 +115,7 @@ static size_t bracketed(struct gb_span a) {
         if (b == ']') {
             return colons >= 2 ? i + 1 : 0;
         }
-        if (b != ':' && b != '.' && hex_of(b) < 0) {
+        if (b != ':' && b != '.' && gb_h1_hex(b) < 0) {
             return 0;
         }
         colons += b == ':';
@@ -152,7 +144,7 @@ bool gb_h1_check_authority(struct gb_span a, struct gb_error **err) {
 
 /* The part up to a `stop` byte or the end, all of one class or escapes. */
 static bool read_part(struct gb_span target, size_t *at, unsigned class, uint8_t stop,
-                      bool *ret_escapes, struct gb_error **err) {
+                      struct gb_error **err) {
     while (*at < target.len) {
         uint8_t b = target.ptr[*at];
         if (b == '%') {
@@ -162,7 +154,6 @@ static bool read_part(struct gb_span target, size_t *at, unsigned class, uint8_t
                 return gb_h1_malformed(err, "the target has the escape \"%s\"",
                                        GB_H1_QUOTE(gb_span_make(target.ptr + *at, len)));
             }
-            *ret_escapes = true;
             *at += 3;
         } else if (b == stop) {
             return true;
@@ -209,12 +200,13 @@ bool gb_h1_read_target(struct gb_span target, enum gb_http_method method, bool t
         return false;
     }
     size_t path_at = at;
-    if (!read_part(target, &at, PATH, '?', &ret->has_escapes, err)) {
+    if (!read_part(target, &at, PATH, '?', err)) {
         return false;
     }
     ret->path = gb_span_make(target.ptr + path_at, at - path_at);
     if (ret->path.len == 0) {
         ret->path = gb_span_make("/", 1); /* of "http://host" */
+        ret->is_made = true;
     }
     if (ret->path.len > 1 && ret->path.ptr[1] == '/') {
         gb_h1_malformed(err, "the path begins with \"//\"");
@@ -225,10 +217,9 @@ bool gb_h1_read_target(struct gb_span target, enum gb_http_method method, bool t
     }
     at++;
     size_t query_at = at;
-    bool ignored = false;
     ret->has_query = true;
     ret->query = gb_span_make(target.ptr + query_at, target.len - query_at);
-    return read_part(target, &at, QUERY, 0, &ignored, err);
+    return read_part(target, &at, QUERY, 0, err);
 }
 
 /* "." and "..", also with parameters behind (";x"), which some servers cut off first. */

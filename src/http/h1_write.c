@@ -55,16 +55,6 @@ static struct gb_span decimal(uint64_t number, char text[20]) {
     return gb_span_make(text + at, 20 - at);
 }
 
-static struct gb_span trim(struct gb_span s) {
-    while (s.len > 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t')) {
-        s = gb_span_make(s.ptr + 1, s.len - 1);
-    }
-    while (s.len > 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t')) {
-        s.len--;
-    }
-    return s;
-}
-
 static bool check_field(const struct gb_http_field *f, struct gb_error **err) {
     if (!gb_http_name_valid(f->name)) {
         return gb_fail(err, GB_GUEST_ERROR,
@@ -114,7 +104,7 @@ static bool put_guest_fields(struct gb_h1_writer *w, const struct gb_h1_response
     }
     for (size_t i = 0; i < r->fields_len; i++) {
         const struct gb_http_field *f = &r->fields[i];
-        struct gb_span value = trim(f->value);
+        struct gb_span value = gb_h1_trim(f->value.ptr, f->value.len);
         if (!gb_add_size(bytes, f->name.len, &bytes) || !gb_add_size(bytes, value.len, &bytes) ||
             bytes > GB_H1_RESPONSE_HEAD_BYTES_MAX) {
             return gb_fail(err, GB_GUEST_ERROR, "the response's fields exceed %zu bytes",
@@ -288,8 +278,7 @@ static bool may_trail(struct gb_span name) {
         return name.len > sizeof low;
     }
     for (size_t i = 0; i < name.len; i++) {
-        uint8_t b = name.ptr[i];
-        low[i] = b >= 'A' && b <= 'Z' ? b | 0x20 : b;
+        low[i] = gb_h1_lower(name.ptr[i]);
     }
     return gb_h1_known_of(gb_span_make(low, name.len)) == GB_H1_KNOWN_NONE;
 }
@@ -318,7 +307,8 @@ static bool put_trailers(const struct gb_http_field *trailers, size_t len, struc
     for (size_t i = 0; i < len && i < GB_H1_RESPONSE_FIELDS_MAX; i++) {
         if (!check_trailer(&trailers[i], &bytes, err)) {
             all = false;
-        } else if (!put_field(out, trailers[i].name, trim(trailers[i].value), err)) {
+        } else if (!put_field(out, trailers[i].name,
+                              gb_h1_trim(trailers[i].value.ptr, trailers[i].value.len), err)) {
             *ret_written = false;
             return false;
         }

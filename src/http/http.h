@@ -29,14 +29,15 @@ enum gb_http_method {
 
 struct gb_http_head {
     enum gb_http_method method;
-    unsigned minor;             /* HTTP/1.minor: 0 or 1 */
-    struct gb_span method_text; /* "GET" */
-    struct gb_span target;      /* as it was sent */
-    struct gb_span path;        /* for routing: see gb_h1_new; "*" for OPTIONS * */
-    struct gb_span path_raw;    /* as it was sent, without query */
-    struct gb_span query;       /* as it was sent, without '?'; empty where there is none */
-    bool has_query;             /* "/x?" has an empty one */
-    struct gb_span authority;   /* host[:port] in lower case; empty only in HTTP/1.0 without Host */
+    unsigned minor;                 /* HTTP/1.minor: 0 or 1 */
+    struct gb_span method_text;     /* "GET" */
+    struct gb_span target;          /* as it was sent */
+    struct gb_span path;            /* for routing: see gb_h1_new; "*" for OPTIONS * */
+    struct gb_span path_with_query; /* what a guest is told: the target without scheme and host */
+    struct gb_span path_raw;        /* as it was sent, without query */
+    struct gb_span query;           /* as it was sent, without '?'; empty where there is none */
+    bool has_query;                 /* "/x?" has an empty one */
+    struct gb_span authority; /* host[:port] in lower case; empty only in HTTP/1.0 without Host */
     const struct gb_http_field *fields; /* all of them, as sent and in order */
     size_t fields_len;
     bool has_length;

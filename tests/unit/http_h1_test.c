@@ -45,6 +45,7 @@ static enum gb_h1_action on_head(void *user, const struct gb_http_head *h) {
     put_span(r, "p=", h->path);
     put_span(r, "raw=", h->path_raw);
     put_span(r, "q=", h->query);
+    put_span(r, "pq=", h->path_with_query);
     put_span(r, "a=", h->authority);
     put_fields(r, h->fields, h->fields_len);
     assert_true(gb_buf_append_format(&r->text, NULL, "%u %d %d %d %d %d %llu;", h->minor,
@@ -212,25 +213,34 @@ static void expect_events(const char *bytes, const char *expected) {
 
 static void heads_say_what_was_sent(void **state) {
     (void)state;
-    expect_events("GET /a/%7e%2f%3a?x=%41 HTTP/1.1\r\nHost: EXAMPLE.com:80\r\nX-Y:\t z \r\n\r\n",
-                  "m=GET|t=/a/%7e%2f%3a?x=%41|p=/a/~%2F%3A|raw=/a/%7e%2f%3a|q=x=%41|"
-                  "a=example.com:80|f=host|:EXAMPLE.com:80|f=x-y|:z|1 1 0 0 1 0 0;end|");
+    expect_events(
+        "GET /a/%7e%2f%3a?x=%41 HTTP/1.1\r\nHost: EXAMPLE.com:80\r\nX-Y:\t z \r\n\r\n",
+        "m=GET|t=/a/%7e%2f%3a?x=%41|p=/a/~%2F%3A|raw=/a/%7e%2f%3a|q=x=%41|pq=/a/%7e%2f%3a?x=%41|"
+        "a=example.com:80|f=host|:EXAMPLE.com:80|f=x-y|:z|1 1 0 0 1 0 0;end|");
     expect_events("POST http://a HTTP/1.1\r\nHost: A\r\nContent-Length: 2\r\n"
                   "Expect: 100-continue\r\nConnection: foo, close ,\r\n\r\nhi",
-                  "m=POST|t=http://a|p=/|raw=/|q=|a=a|f=host|:A|f=content-length|:2|"
+                  "m=POST|t=http://a|p=/|raw=/|q=|pq=/|a=a|f=host|:A|f=content-length|:2|"
                   "f=expect|:100-continue|f=connection|:foo, close ,|1 0 1 0 0 1 2;hiend|");
     expect_events("PUT /? HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
                   "2;n=v\r\nhi\r\n0A\r\n0123456789\r\n0\r\nX-T: 1\r\n\r\n",
-                  "m=PUT|t=/?|p=/|raw=/|q=|a=a|f=host|:a|f=transfer-encoding|:chunked|"
+                  "m=PUT|t=/?|p=/|raw=/|q=|pq=/?|a=a|f=host|:a|f=transfer-encoding|:chunked|"
                   "1 1 0 1 1 0 0;hi0123456789trailers|f=x-t|:1|end|");
-    expect_events("OPTIONS * HTTP/1.0\r\n\r\n", "m=OPTIONS|t=*|p=*|raw=*|q=|a=|0 0 0 0 0 0 0;end|");
+    expect_events("GET http://A:1?x=/.. HTTP/1.1\r\nhost: a:1\r\n\r\n",
+                  "m=GET|t=http://A:1?x=/..|p=/|raw=/|q=x=/..|pq=/?x=/..|a=a:1|f=host|:a:1|"
+                  "1 1 0 0 1 0 0;end|");
+    expect_events("GET http://a? HTTP/1.1\r\nhost: a\r\n\r\n",
+                  "m=GET|t=http://a?|p=/|raw=/|q=|pq=/?|a=a|f=host|:a|1 1 0 0 1 0 0;end|");
+    expect_events("GET http://a/b?c HTTP/1.1\r\nhost: a\r\n\r\n",
+                  "m=GET|t=http://a/b?c|p=/b|raw=/b|q=c|pq=/b?c|a=a|f=host|:a|1 1 0 0 1 0 0;end|");
+    expect_events("OPTIONS * HTTP/1.0\r\n\r\n",
+                  "m=OPTIONS|t=*|p=*|raw=*|q=|pq=*|a=|0 0 0 0 0 0 0;end|");
     /* HTTP/1.0 has no 100 Continue; without a body there is nothing to wait for. */
     expect_events("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n"
                   "Connection: Keep-Alive\r\n\r\nx",
-                  "m=POST|t=/|p=/|raw=/|q=|a=|f=expect|:100-continue|f=content-length|:1|"
+                  "m=POST|t=/|p=/|raw=/|q=|pq=/|a=|f=expect|:100-continue|f=content-length|:1|"
                   "f=connection|:Keep-Alive|0 0 1 0 1 0 1;xend|");
     expect_events("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n",
-                  "m=POST|t=/|p=/|raw=/|q=|a=a|f=host|:a|f=expect|:100-continue|1 0 0 0 1 0 0;"
+                  "m=POST|t=/|p=/|raw=/|q=|pq=/|a=a|f=host|:a|f=expect|:100-continue|1 0 0 0 1 0 0;"
                   "end|");
 }
 
@@ -351,6 +361,59 @@ static void a_route_lowers_the_body(void **state) {
     }
 }
 
+static void a_body_lowered_on_its_way(void **state) {
+    (void)state;
+    for (uint64_t body_max = 4; body_max <= 5; body_max++) {
+        struct gb_h1_limits limits = gb_h1_limits_default();
+        struct record r;
+        struct gb_error *err = NULL;
+        struct gb_h1 *p = start(&r, &limits);
+        feed_piece(p,
+                   gb_span_of("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+                              "5\r\nab"),
+                   NULL);
+        /* The chunk has said that five bytes come. */
+        assert_int_equal(gb_h1_set_body_max(p, body_max, &err), body_max == 5);
+        assert_int_equal(err ? err->code : GB_OK, body_max == 5 ? GB_OK : GB_PAYLOAD_TOO_LARGE);
+        gb_error_clear(&err);
+        assert_int_equal(feed_piece(p, gb_span_of("cde\r\n0\r\n\r\n"), NULL),
+                         body_max == 5 ? GB_H1_END : GB_H1_FAILED);
+        assert_int_equal(gb_h1_set_body_max(p, 100, NULL), body_max == 5);
+        gb_h1_free(p);
+        gb_buf_fini(&r.text);
+    }
+}
+
+static void the_client_may_close_its_side(void **state) {
+    (void)state;
+    static const struct {
+        const char *bytes;
+        bool ok;
+    } cases[] = {
+        {"", true},
+        {"G", false},
+        {"GET / HTTP/1.1\r\nHost: a\r\n\r\n", true},
+        {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na", false},
+        {"!", false},
+    };
+    for (size_t i = 0; i < GB_COUNT(cases); i++) {
+        for (unsigned stop = 0; stop < 2; stop++) {
+            struct gb_h1_limits limits = gb_h1_limits_default();
+            struct record r;
+            struct gb_error *err = NULL;
+            struct gb_h1 *p = start(&r, &limits);
+            r.head_action = stop ? GB_H1_STOP : GB_H1_GO;
+            size_t used;
+            gb_h1_feed(p, gb_span_of(cases[i].bytes), &used, NULL);
+            assert_int_equal(gb_h1_finish(p, &err), cases[i].ok);
+            assert_int_equal(err ? err->code : GB_OK, cases[i].ok ? GB_OK : GB_REQUEST_MALFORMED);
+            gb_error_free(err);
+            gb_h1_free(p);
+            gb_buf_fini(&r.text);
+        }
+    }
+}
+
 static void messages_do_not_show_raw_bytes(void **state) {
     (void)state;
     struct gb_h1_limits limits = gb_h1_limits_default();
@@ -436,6 +499,8 @@ int main(void) {
         cmocka_unit_test(a_stop_at_the_head_of_a_message_without_a_body),
         cmocka_unit_test(no_message_follows_the_last),
         cmocka_unit_test(a_route_lowers_the_body),
+        cmocka_unit_test(a_body_lowered_on_its_way),
+        cmocka_unit_test(the_client_may_close_its_side),
         cmocka_unit_test(messages_do_not_show_raw_bytes),
         cmocka_unit_test(it_is_small_when_idle),
         cmocka_unit_test(memory_may_run_out_anywhere),
