@@ -58,7 +58,7 @@ def bridge():
 def unit():
     ok, seconds, text = run("unit", ["ctest", "--preset", "dev", "-j", JOBS])
     log = (ROOT / "build/dev/Testing/Temporary/LastTest.log").read_text(errors="replace")
-    for line in re.findall(r"^(\w+ (?:worker-)?(?:alloc|sys)\+?: \d+ runs.*)$", log, re.M):
+    for line in re.findall(r"^(\w+ [a-z-]+\+?: \d+ runs.*)$", log, re.M):
         record("each fault in turn (ASan, UBSan, LeakSanitizer)", line)
     said = re.search(r"(\d+)% tests passed, (\d+) tests failed out of (\d+)", text)
     return Done("unit tests and fault sweeps (ASan, UBSan)", ok and said is not None, seconds,
