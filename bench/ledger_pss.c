@@ -7,8 +7,9 @@
  *   ledger_pss WORKER MODEL PROBE BOMB MOMENTS SEED
  *
  * Prints one line for each moment (ledger, kernel, ledger, in KiB), then the idle sizes: before any
- * load, and after it, when the pool and the slab keep a few pages warm that no account knows. Reads
- * the account through the library's insides. bench/ledger_pss.py builds, runs and judges.
+ * load, right after it and at the end with the ledger next to it, and what of the ledger is neither
+ * held nor kept warm. Reads the account through the library's insides. bench/ledger_pss.py builds,
+ * runs and judges.
  */
 #include <dirent.h>
 #include <glovebox/glovebox.h>
@@ -88,6 +89,10 @@ static long pss_kib(void) {
 
 static long ledger_kib(void) {
     return (long)(gb_account_used(host->host_account) / KIB);
+}
+
+static long kept_kib(void) {
+    return (long)(gb_account_used_for(host->host_account, GB_CHARGE_KEPT) / KIB);
 }
 
 /* ---- load ---- */
@@ -174,7 +179,7 @@ int main(int argc, char **argv) {
     load_for(100, CALLS_MAX);
     drain();
     long warm = pss_kib();
-    long left = ledger_kib();
+    long warm_ledger = ledger_kib();
     for (size_t i = 0; i < moments; i++) {
         load_for(1 + random_below(8), CALLS_MAX / 2 + random_below(CALLS_MAX / 2));
         long before = ledger_kib();
@@ -183,8 +188,8 @@ int main(int argc, char **argv) {
         printf("moment %ld %ld %ld\n", before, kernel, after);
     }
     drain();
-    printf("idle cold %ld warm %ld end %ld ledger %ld %ld calls %zu\n", cold, warm, pss_kib(), left,
-           ledger_kib(), started);
+    printf("idle cold %ld warm %ld %ld end %ld %ld left %ld calls %zu\n", cold, warm, warm_ledger,
+           pss_kib(), ledger_kib(), ledger_kib() - kept_kib(), started);
     for (size_t i = 0; i < KINDS; i++) {
         gb_guest_free(probes[i]);
     }

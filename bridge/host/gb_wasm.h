@@ -115,6 +115,8 @@ struct gbw_engine;
 struct gbw_engine *gbw_engine_new(struct gbw_runtime *r, const struct gbw_engine_config *config,
                                   struct gbw_failure *f);
 void gbw_engine_free(struct gbw_engine *e); /* programs keep it alive */
+/* What its pool keeps resident in slots of memories and tables that no call has now. Any thread. */
+uint64_t gbw_engine_kept_bytes(const struct gbw_engine *e);
 /* Advances the epoch by one. Any thread; async-signal-safe. */
 void gbw_engine_tick(const struct gbw_engine *e);
 

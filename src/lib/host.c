@@ -103,6 +103,7 @@ static bool host_init(struct gb_host *h, const struct gb_host_options *o, struct
         return false;
     }
     struct gb_sandbox_options sandbox = gb_lib_sandbox_options(o);
+    sandbox.host_account = h->host_account;
     h->sandbox = gb_sandbox_new(&sandbox, err);
     if (!h->sandbox) {
         return false;

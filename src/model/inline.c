@@ -28,12 +28,26 @@ static void wrap_tensor(const struct gb_job_tensor *t, struct gb_backend_tensor 
     ret_tensor->bytes = t->mem ? t->bytes : 0;
 }
 
-static bool take_inputs(struct gb_job *job, struct gb_backend_tensor *inputs,
-                        struct gb_error **err) {
+/* Large ones in pages that stay warm from call to call. */
+static struct gb_mem *mem_new(const struct gb_inline *model, uint64_t bytes, bool zeroed,
+                              struct gb_account *account, struct gb_error **err) {
+    struct gb_error *e = NULL;
+    struct gb_mem *mem = bytes < GB_INLINE_SLAB_BYTES_MIN
+                             ? NULL
+                             : gb_mem_new_in(model->slab, bytes, zeroed, account, &e);
+    if (e) {
+        gb_error_move(err, e);
+        return NULL;
+    }
+    return mem ? mem : gb_mem_new_heap_as(bytes, zeroed, account, err);
+}
+
+static bool take_inputs(const struct gb_inline *model, struct gb_job *job,
+                        struct gb_backend_tensor *inputs, struct gb_error **err) {
     for (size_t i = 0; i < job->inputs_len; i++) {
         struct gb_job_tensor *t = &job->tensors[i];
-        if (t->mem && gb_mem_slab(t->mem)) {
-            struct gb_mem *own = gb_mem_new_heap_as(t->bytes, false, job->account, err);
+        if (t->mem && gb_mem_slab(t->mem) && !gb_slab_is_private(gb_mem_slab(t->mem))) {
+            struct gb_mem *own = mem_new(model, t->bytes, false, job->account, err);
             if (!own) {
                 return false;
             }
@@ -47,12 +61,12 @@ static bool take_inputs(struct gb_job *job, struct gb_backend_tensor *inputs,
 }
 
 /* Places for the outputs whose size is known; zeroed, since a guest will read all of them. */
-static bool place_outputs(struct gb_job *job, struct gb_backend_tensor *outputs,
-                          struct gb_error **err) {
+static bool place_outputs(const struct gb_inline *model, struct gb_job *job,
+                          struct gb_backend_tensor *outputs, struct gb_error **err) {
     for (size_t i = 0; i < job->outputs_len; i++) {
         struct gb_job_tensor *t = &job->outputs[i];
         if (t->known) {
-            t->mem = gb_mem_new_heap_as(t->bytes, true, job->account, err);
+            t->mem = mem_new(model, t->bytes, true, job->account, err);
             if (!t->mem) {
                 return false;
             }
@@ -75,7 +89,7 @@ static bool take_outputs(struct gb_inline *model, struct gb_job *job, struct gb_
         bool carried = job->worker->outputs[i].type != GB_TYPE_OTHER;
         if (carried && (!t->mem || gb_mem_bytes(t->mem) < t->bytes)) {
             gb_mem_unref(t->mem);
-            t->mem = gb_mem_new_heap_as(t->bytes, true, job->account, err);
+            t->mem = mem_new(model, t->bytes, true, job->account, err);
             if (!t->mem) {
                 return false;
             }
@@ -95,7 +109,8 @@ static bool run_engine(struct gb_inline *model, struct gb_job *job, uint64_t *re
     struct gb_run *run = tensors ? model->backend->run_new(model->session, err) : NULL;
     struct gb_backend_tensor *outputs = tensors + job->inputs_len;
     bool kept = false;
-    bool ok = run && take_inputs(job, tensors, err) && place_outputs(job, outputs, err);
+    bool ok = run && take_inputs(model, job, tensors, err) &&
+              place_outputs(model, job, outputs, err);
     if (ok) {
         uint64_t start_us = gb_now_us();
         ok = model->backend->run_go(run, tensors, outputs, &kept, err);
@@ -205,6 +220,23 @@ void gb_inline_stepping(struct gb_worker_hub *hub, bool on) {
     if (!on && atomic_load(&hub->inline_waiting)) {
         ring(hub);
     }
+}
+
+/* By the thread that drains: where only inline models run there is no other. A host that nothing
+ * ever wakes keeps what it has until it is woken, or until the ledger asks. */
+void gb_inline_trim(struct gb_worker_hub *hub) {
+    uint64_t at_us = atomic_load_explicit(&hub->inline_trim_at_us, memory_order_relaxed);
+    if (at_us == 0 || gb_now_us() < at_us) {
+        return;
+    }
+    bool more = false;
+    pthread_mutex_lock(&hub->lock);
+    for (struct gb_worker *w = hub->inlines; w; w = w->next) {
+        more = gb_slab_trim(w->in_line->slab) || more;
+    }
+    pthread_mutex_unlock(&hub->lock);
+    atomic_store(&hub->inline_trim_at_us,
+                 more ? gb_deadline_after_us(hub->options.keep_ms * 1000) : 0);
 }
 
 bool gb_inline_run(struct gb_worker_hub *hub) {

@@ -10,6 +10,7 @@
 struct gb_inline {
     const struct gb_backend *backend;
     struct gb_session *session;
+    struct gb_slab *slab; /* private: for large tensors */
 };
 
 #endif

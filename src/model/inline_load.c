@@ -67,8 +67,13 @@ static struct gb_inline_engine *engine_open(struct gb_worker_hub *hub, struct gb
 void gb_inline_free(struct gb_inline *model) {
     if (model) {
         model->backend->session_close(model->session);
+        gb_slab_unref(model->slab);
         gb_free(model);
     }
+}
+
+struct gb_slab *gb_inline_slab(struct gb_inline *model) {
+    return model->slab;
 }
 
 /* ---- admission ---- */
@@ -215,6 +220,15 @@ static bool load(struct gb_worker *w, const struct gb_worker_spec *spec, struct 
         return false;
     }
     w->in_line = model; /* freed with w from here on */
+    int none = -1;
+    const struct gb_slab_options slab = {.bytes = w->hub->options.slab_bytes,
+                                         .keep_bytes = w->hub->options.keep_bytes,
+                                         .account = w->hub->options.host_account,
+                                         .is_private = true};
+    model->slab = gb_slab_new(&slab, &none, err);
+    if (!model->slab) {
+        return false;
+    }
     uint32_t inputs = 0;
     uint32_t outputs = 0;
     const struct gb_port *in = e->backend->session_ports(model->session, false, &inputs);

@@ -189,15 +189,27 @@ static bool admits(const struct gb_worker *w, struct gb_error **err) {
     return true;
 }
 
+/* Counted; NULL where there is no process. Somebody will look at what it keeps: from *ret_trim_at_us
+ * on, where it is set. */
+static struct gb_slab *slab_locked(struct gb_worker *w, uint64_t *ret_trim_at_us) {
+    if (w->state != GB_WORKER_READY) {
+        return NULL;
+    }
+    if (w->trim_at_us == 0) {
+        w->trim_at_us = gb_deadline_after_us(w->hub->options.keep_ms * 1000);
+        *ret_trim_at_us = w->trim_at_us;
+    }
+    return gb_slab_ref(w->process.slab);
+}
+
 struct gb_job *gb_worker_job_submit(struct gb_worker *w, const struct gb_job_spec *spec,
                                     struct gb_error **err) {
-    struct gb_slab *slab = NULL;
+    uint64_t trim_at_us = GB_NEVER;
     pthread_mutex_lock(&w->lock);
     bool ok = admits(w, err);
-    if (ok && w->state == GB_WORKER_READY) {
-        slab = gb_slab_ref(w->process.slab);
-    }
+    struct gb_slab *slab = ok ? slab_locked(w, &trim_at_us) : NULL;
     pthread_mutex_unlock(&w->lock);
+    gb_worker_hub_wake_before(w->hub, trim_at_us);
     uint64_t now_us = gb_now_us();
     if (ok && spec->deadline_us <= now_us) {
         ok = gb_fail(err, GB_DEADLINE_EXCEEDED, "the deadline passed before the inference began");
@@ -240,17 +252,30 @@ struct gb_job *gb_worker_job_submit(struct gb_worker *w, const struct gb_job_spe
     return job;
 }
 
+/* The slab that tensors for w lie in now, counted; NULL for small ones of an inline model. */
+static struct gb_slab *slab_for(struct gb_worker *w, uint64_t bytes) {
+    struct gb_worker_hub *hub = w->hub;
+    struct gb_slab *slab = NULL;
+    uint64_t trim_at_us = GB_NEVER;
+    if (!w->in_line) {
+        pthread_mutex_lock(&w->lock);
+        slab = slab_locked(w, &trim_at_us);
+        pthread_mutex_unlock(&w->lock);
+        gb_worker_hub_wake_before(hub, trim_at_us);
+    } else if (bytes >= GB_INLINE_SLAB_BYTES_MIN) {
+        if (atomic_load_explicit(&hub->inline_trim_at_us, memory_order_relaxed) == 0) {
+            atomic_store(&hub->inline_trim_at_us,
+                         gb_deadline_after_us(hub->options.keep_ms * 1000));
+        }
+        slab = gb_slab_ref(gb_inline_slab(w->in_line));
+    }
+    return slab;
+}
+
 /* In the slab of the present process where the tenant's share allows it, else on the heap. */
 static struct gb_mem *worker_mem(struct gb_worker *w, uint64_t bytes, bool zeroed,
                                  struct gb_account *account, struct gb_error **err) {
-    struct gb_slab *slab = NULL;
-    if (w) {
-        pthread_mutex_lock(&w->lock);
-        if (w->state == GB_WORKER_READY) {
-            slab = gb_slab_ref(w->process.slab);
-        }
-        pthread_mutex_unlock(&w->lock);
-    }
+    struct gb_slab *slab = w ? slab_for(w, bytes) : NULL;
     struct gb_error *e = NULL;
     struct gb_mem *mem = slab ? gb_mem_new_lasting_in(slab, bytes, zeroed, account, &e) : NULL;
     gb_slab_unref(slab);
@@ -270,6 +295,7 @@ struct gb_mem *gb_worker_mem_copy(struct gb_worker *w, struct gb_span bytes,
                                   struct gb_account *account, struct gb_error **err) {
     struct gb_mem *mem = worker_mem(w, bytes.len, false, account, err);
     if (mem && bytes.len > 0) {
+        gb_mem_populate(mem);
         memcpy(gb_mem_ptr(mem), bytes.ptr, bytes.len);
     }
     return mem;

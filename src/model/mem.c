@@ -136,16 +136,17 @@ void gb_mem_unref(struct gb_mem *mem) {
     if (!mem || atomic_fetch_sub_explicit(&mem->refs, 1, memory_order_acq_rel) != 1) {
         return;
     }
+    /* First, since what the slab keeps of it is charged anew; the account stays for owner_of. */
+    if (mem->account) {
+        gb_uncharge(mem->account, GB_CHARGE_TENSOR, mem->charged_bytes);
+    }
     if (mem->slab) {
         gb_slab_release(mem->slab, mem->block);
         gb_slab_unref(mem->slab);
     } else {
         gb_free(mem->ptr);
     }
-    if (mem->account) {
-        gb_uncharge(mem->account, GB_CHARGE_TENSOR, mem->charged_bytes);
-        gb_account_unref(mem->account);
-    }
+    gb_account_unref(mem->account);
     gb_free(mem);
 }
 
@@ -163,6 +164,12 @@ const struct gb_slab *gb_mem_slab(const struct gb_mem *mem) {
 
 uint64_t gb_mem_offset(const struct gb_mem *mem) {
     return mem->block ? gb_slab_offset(mem->block) : 0;
+}
+
+void gb_mem_populate(const struct gb_mem *mem) {
+    if (mem->slab) {
+        gb_slab_populate(mem->slab, mem->block);
+    }
 }
 
 void gb_mem_shorten(struct gb_mem *mem, uint64_t bytes) {

@@ -39,6 +39,8 @@ struct gb_registry_options {
     enum gb_jail_mode jail;
     uint64_t model_bytes_max;     /* file size; above 64 MiB the store is used */
     uint64_t slab_bytes;          /* address space per worker's slab; pages are charged when used */
+    uint64_t keep_bytes;          /* of each slab's freed pages, kept warm, on host_account */
+    uint64_t keep_ms;             /* what was not used for that long goes back to the system */
     uint64_t load_timeout_ms;
     uint64_t cancel_grace_ms;     /* soft cancel to SIGKILL */
     uint32_t threads;             /* inferences at once per model; sidecars may say otherwise */

@@ -26,6 +26,8 @@ struct gb_registry_options gb_registry_options_default(void) {
         .jail = GB_JAIL_STRICT,
         .model_bytes_max = INT32_MAX, /* what one protobuf message can hold */
         .slab_bytes = GB_GIB,
+        .keep_bytes = 192 * GB_MIB,
+        .keep_ms = 2000,
         .load_timeout_ms = 60 * 1000,
         .cancel_grace_ms = 200,
         .threads = 2,

@@ -4,12 +4,8 @@
  * list; free ones are also in a second list in the same order. Splitting makes the only node, so
  * releasing never allocates and never fails. First fit keeps what is used low, where pages are
  * warm.
- *
- * Each page has a state: COLD (no page behind it), BUSY (touched by a used block, so maybe backed)
- * or WARM (wholly free and still backed). Only WARM ones are counted, and given back past the
- * limit.
  */
-#include "model/slab.h"
+#include "model/slab_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,41 +19,6 @@
 #include "base/fault.h"
 #include "base/file.h"
 #include "base/num.h"
-
-#define PAGE_BYTES 4096u
-
-enum page_state { PAGE_COLD = 0, PAGE_BUSY, PAGE_WARM };
-
-/* What one owner holds; exists while that is more than nothing. */
-struct share {
-    struct share *next;
-    const void *owner;
-    uint64_t bytes;
-};
-
-struct gb_slab_block {
-    uint64_t offset;
-    uint64_t bytes;
-    uint64_t dirty_bytes; /* of a used block: from its start, what may not be zeros */
-    bool is_free;
-    struct share *share;                         /* of a used block; NULL: nobody's */
-    struct gb_slab_block *prev, *next;           /* all blocks */
-    struct gb_slab_block *prev_free, *next_free; /* free ones */
-};
-
-struct gb_slab {
-    _Atomic uint64_t refs;
-    uint8_t *map;
-    uint64_t bytes;
-    pthread_mutex_t lock;
-    /* below: under lock */
-    struct gb_slab_block *first;
-    struct gb_slab_block *first_free;
-    struct share *shares; /* few: one per tenant that uses the model now */
-    uint64_t used_bytes;
-    uint64_t warm_pages;
-    uint8_t *pages; /* enum page_state each */
-};
 
 static bool seal(int fd, uint64_t bytes, struct gb_error **err) {
     if (gb_sys(GB_SYS_TRUNCATE, -1, ftruncate(fd, (off_t)bytes)) != 0) {
@@ -74,8 +35,9 @@ static bool seal(int fd, uint64_t bytes, struct gb_error **err) {
 }
 
 static bool slab_map(struct gb_slab *slab, int fd, struct gb_error **err) {
+    int flags = slab->is_private ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
     void *map = gb_sys(GB_SYS_MMAP, MAP_FAILED, mmap(NULL, slab->bytes, PROT_READ | PROT_WRITE,
-                                                     MAP_SHARED | MAP_NORESERVE, fd, 0));
+                                                     flags | MAP_NORESERVE, fd, 0));
     if (map == MAP_FAILED) {
         int eno = errno;
         gb_fail_errno(err, GB_IO, eno, "could not map a slab of %llu bytes: %s",
@@ -87,22 +49,43 @@ static bool slab_map(struct gb_slab *slab, int fd, struct gb_error **err) {
     return true;
 }
 
-struct gb_slab *gb_slab_new(uint64_t slab_bytes, int *ret_fd, struct gb_error **err) {
-    if (slab_bytes > GB_SLAB_BYTES_MAX || slab_bytes <= GB_SLAB_DATA_OFFSET) {
+/* The descriptor of a shared one; -1 with *err set, or for a private one. */
+static bool slab_open(struct gb_slab *slab, int *ret_fd, struct gb_error **err) {
+    int fd = -1;
+    bool ok = slab->is_private ||
+              ((fd = gb_memfd_new("glovebox-slab", err)) >= 0 && seal(fd, slab->bytes, err));
+    if (!ok || !slab_map(slab, fd, err)) {
+        gb_fd_close(&fd);
+        return false;
+    }
+    *ret_fd = fd;
+    return true;
+}
+
+static void keeper_give_back(void *user, uint64_t bytes) {
+    struct gb_slab *slab = user;
+    pthread_mutex_lock(&slab->lock);
+    gb_slab_pages_drop(slab, bytes);
+    pthread_mutex_unlock(&slab->lock);
+}
+
+struct gb_slab *gb_slab_new(const struct gb_slab_options *options, int *ret_fd,
+                            struct gb_error **err) {
+    if (options->bytes > GB_SLAB_BYTES_MAX || options->bytes <= GB_SLAB_DATA_OFFSET) {
         gb_fail(err, GB_INVALID_ARGUMENT, "a slab cannot have %llu bytes",
-                (unsigned long long)slab_bytes);
+                (unsigned long long)options->bytes);
         return NULL;
     }
-    uint64_t bytes = gb_round_up_u64(slab_bytes, PAGE_BYTES);
+    uint64_t bytes = gb_round_up_u64(options->bytes, GB_PAGE_BYTES);
     struct gb_slab *slab = gb_calloc(1, sizeof *slab, err);
-    struct gb_slab_block *all = gb_calloc(1, sizeof *all, err);
-    uint8_t *pages = gb_calloc(bytes / PAGE_BYTES, 1, err);
-    int fd = slab && all && pages ? gb_memfd_new("glovebox-slab", err) : -1;
-    if (fd >= 0) {
+    struct gb_slab_block *all = slab ? gb_calloc(1, sizeof *all, err) : NULL;
+    uint8_t *pages = all ? gb_calloc(bytes / GB_PAGE_BYTES, 1, err) : NULL;
+    if (pages) {
         slab->bytes = bytes;
+        slab->keep_bytes = options->keep_bytes;
+        slab->is_private = options->is_private;
     }
-    if (fd < 0 || !seal(fd, bytes, err) || !slab_map(slab, fd, err)) {
-        gb_fd_close(&fd);
+    if (!pages || !slab_open(slab, ret_fd, err)) {
         gb_free(pages);
         gb_free(all);
         gb_free(slab);
@@ -116,7 +99,11 @@ struct gb_slab *gb_slab_new(uint64_t slab_bytes, int *ret_fd, struct gb_error **
     slab->first = all;
     slab->first_free = all;
     gb_slab_init(gb_slab_head(slab), bytes);
-    *ret_fd = fd;
+    if (options->account) {
+        slab->account = gb_account_ref(options->account);
+        slab->keeper = (struct gb_keeper){.give_back = keeper_give_back, .user = slab};
+        gb_account_add_keeper(slab->account, &slab->keeper);
+    }
     return slab;
 }
 
@@ -129,14 +116,21 @@ void gb_slab_unref(struct gb_slab *slab) {
     if (!slab || atomic_fetch_sub_explicit(&slab->refs, 1, memory_order_acq_rel) != 1) {
         return;
     }
+    if (slab->account) {
+        gb_account_remove_keeper(slab->account, &slab->keeper); /* before anything goes away */
+    }
     munmap(slab->map, slab->bytes);
+    if (slab->account) {
+        gb_uncharge(slab->account, GB_CHARGE_KEPT, slab->kept_bytes);
+        gb_account_unref(slab->account);
+    }
     for (struct gb_slab_block *b = slab->first; b;) {
         struct gb_slab_block *next = b->next;
         gb_free(b);
         b = next;
     }
     while (slab->shares) {
-        struct share *next = slab->shares->next;
+        struct gb_slab_share *next = slab->shares->next;
         gb_free(slab->shares);
         slab->shares = next;
     }
@@ -151,6 +145,10 @@ struct gb_slab_head *gb_slab_head(struct gb_slab *slab) {
 
 uint64_t gb_slab_bytes(const struct gb_slab *slab) {
     return slab->bytes;
+}
+
+bool gb_slab_is_private(const struct gb_slab *slab) {
+    return slab->is_private;
 }
 
 uint64_t gb_slab_offset(const struct gb_slab_block *block) {
@@ -211,8 +209,9 @@ static uint64_t free_bytes(const struct gb_slab *slab) {
 }
 
 /* NULL without memory. */
-static struct share *share_of(struct gb_slab *slab, const void *owner, struct gb_error **err) {
-    struct share *share = slab->shares;
+static struct gb_slab_share *share_of(struct gb_slab *slab, const void *owner,
+                                      struct gb_error **err) {
+    struct gb_slab_share *share = slab->shares;
     while (share && share->owner != owner) {
         share = share->next;
     }
@@ -224,74 +223,16 @@ static struct share *share_of(struct gb_slab *slab, const void *owner, struct gb
     return share;
 }
 
-static void share_give_back(struct gb_slab *slab, struct share *share, uint64_t bytes) {
+static void share_give_back(struct gb_slab *slab, struct gb_slab_share *share, uint64_t bytes) {
     if (!share || (share->bytes -= bytes) > 0) {
         return;
     }
-    struct share **at = &slab->shares;
+    struct gb_slab_share **at = &slab->shares;
     while (*at != share) {
         at = &(*at)->next;
     }
     *at = share->next;
     gb_free(share);
-}
-
-/* ---- pages ---- */
-
-/* Returns how many bytes of them may not be zeros; the rest lies in pages that are not there. */
-static uint64_t pages_take(struct gb_slab *slab, uint64_t offset, uint64_t bytes) {
-    uint64_t end = (offset + bytes + PAGE_BYTES - 1) / PAGE_BYTES;
-    uint64_t dirty_end = offset;
-    for (uint64_t p = offset / PAGE_BYTES; p < end; p++) {
-        if (slab->pages[p] != PAGE_COLD) {
-            dirty_end = (p + 1) * PAGE_BYTES;
-        }
-        slab->warm_pages -= slab->pages[p] == PAGE_WARM;
-        slab->pages[p] = PAGE_BUSY;
-    }
-    return GB_MIN(dirty_end - offset, bytes);
-}
-
-/* [first, end) are pages inside one free block. */
-static void pages_give_back(struct gb_slab *slab, uint64_t first, uint64_t end) {
-    uint8_t *at = slab->map + first * PAGE_BYTES;
-    if (gb_sys(GB_SYS_MADVISE, -1, madvise(at, (end - first) * PAGE_BYTES, MADV_REMOVE)) != 0) {
-        return; /* they stay warm, and the next release tries again */
-    }
-    memset(slab->pages + first, PAGE_COLD, end - first);
-    slab->warm_pages -= end - first;
-}
-
-/* The pages of [offset, offset + bytes), just freed, that now lie wholly inside the free block. */
-static void pages_release(struct gb_slab *slab, const struct gb_slab_block *b, uint64_t offset,
-                          uint64_t bytes) {
-    uint64_t low = GB_MAX(b->offset, offset / PAGE_BYTES * PAGE_BYTES);
-    uint64_t high = GB_MIN(b->offset + b->bytes, gb_round_up_u64(offset + bytes, PAGE_BYTES));
-    uint64_t first = (low + PAGE_BYTES - 1) / PAGE_BYTES;
-    uint64_t end = high / PAGE_BYTES;
-    for (uint64_t p = first; p < end; p++) {
-        slab->warm_pages += slab->pages[p] == PAGE_BUSY;
-        slab->pages[p] = PAGE_WARM;
-    }
-    if (first >= end || slab->warm_pages * PAGE_BYTES <= GB_SLAB_WARM_BYTES) {
-        return;
-    }
-    /* One call for the whole warm run around them, so that many small blocks cost few calls. */
-    uint64_t block_first = (b->offset + PAGE_BYTES - 1) / PAGE_BYTES;
-    uint64_t block_end = (b->offset + b->bytes) / PAGE_BYTES;
-    while (first > block_first && slab->pages[first - 1] == PAGE_WARM) {
-        first--;
-    }
-    while (end < block_end && slab->pages[end] == PAGE_WARM) {
-        end++;
-    }
-    /* Keep the low part of the run: it is what first fit hands out next. */
-    uint64_t others = slab->warm_pages - (end - first);
-    uint64_t keep_max = GB_SLAB_WARM_BYTES / 2 / PAGE_BYTES;
-    uint64_t keep = others >= keep_max ? 0 : GB_MIN(keep_max - others, end - first);
-    if (first + keep < end) {
-        pages_give_back(slab, first + keep, end);
-    }
 }
 
 /* ---- allocation ---- */
@@ -331,7 +272,7 @@ static struct gb_slab_block *block_take(struct gb_slab *slab, uint64_t want,
         free_list_remove(slab, b);
         b->is_free = false;
         slab->used_bytes += b->bytes;
-        b->dirty_bytes = pages_take(slab, b->offset, b->bytes);
+        b->dirty_bytes = gb_slab_pages_take(slab, b->offset, b->bytes);
     }
     return b;
 }
@@ -348,7 +289,7 @@ struct gb_slab_block *gb_slab_alloc_for(struct gb_slab *slab, uint64_t bytes, co
     uint64_t want = gb_round_up_u64(bytes == 0 ? 1 : bytes, GB_SLAB_ALIGN);
     struct gb_slab_block *b = NULL;
     pthread_mutex_lock(&slab->lock);
-    struct share *share = owner ? share_of(slab, owner, err) : NULL;
+    struct gb_slab_share *share = owner ? share_of(slab, owner, err) : NULL;
     uint64_t left = free_bytes(slab);
     bool fits = share ? !lasting || (want <= left && share->bytes + want <= left - want) : !owner;
     if (fits && (b = block_take(slab, want, err)) != NULL) {
@@ -396,7 +337,7 @@ void gb_slab_release(struct gb_slab *slab, struct gb_slab_block *b) {
         merge(into, b);
         b = into;
     }
-    pages_release(slab, b, offset, bytes);
+    gb_slab_pages_release(slab, b, offset, bytes);
     pthread_mutex_unlock(&slab->lock);
 }
 
@@ -406,7 +347,8 @@ struct gb_slab_usage gb_slab_usage(struct gb_slab *slab) {
     struct gb_slab_usage usage = {0};
     pthread_mutex_lock(&slab->lock);
     usage.used_bytes = slab->used_bytes;
-    usage.warm_bytes = slab->warm_pages * PAGE_BYTES;
+    usage.warm_bytes = slab->warm_pages * GB_PAGE_BYTES;
+    usage.kept_bytes = slab->kept_bytes;
     for (const struct gb_slab_block *b = slab->first; b; b = b->next) {
         usage.blocks++;
         usage.free_blocks += b->is_free;
@@ -432,11 +374,12 @@ bool gb_slab_valid(struct gb_slab *slab) {
             expected_free = b->next_free;
         }
     }
-    for (uint64_t p = 0; p < slab->bytes / PAGE_BYTES; p++) {
-        warm += slab->pages[p] == PAGE_WARM;
+    for (uint64_t p = 0; p < slab->bytes / GB_PAGE_BYTES; p++) {
+        warm += slab->pages[p] == GB_PAGE_WARM;
     }
     ok = ok && at == slab->bytes && !expected_free && used == slab->used_bytes &&
-         warm == slab->warm_pages && warm * PAGE_BYTES <= GB_SLAB_WARM_BYTES;
+         warm == slab->warm_pages && warm * GB_PAGE_BYTES <= slab->keep_bytes &&
+         slab->kept_bytes == (slab->account ? warm * GB_PAGE_BYTES : 0);
     pthread_mutex_unlock(&slab->lock);
     return ok;
 }

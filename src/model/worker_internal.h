@@ -44,6 +44,8 @@ struct gb_process_config {
     const char *engine; /* "onnx" */
     enum gb_jail_mode jail;
     uint64_t slab_bytes;
+    uint64_t keep_bytes;
+    struct gb_account *host_account; /* for what the slab keeps; may be NULL */
     uint64_t as_bytes; /* the worker's RLIMIT_AS */
     bool dies_with_thread; /* killed by the kernel when the spawning thread ends, even by SIGKILL */
 };
@@ -90,6 +92,7 @@ struct gb_worker_hub {
 
     struct gb_quarantine *quarantine; /* constant */
     _Atomic bool inline_waiting; /* jobs may wait in queues of inlines */
+    _Atomic uint64_t inline_trim_at_us; /* look at what inline slabs keep; 0: nothing */
     struct gb_inline_engine *inline_engine; /* set by the first such model */
 };
 void gb_worker_hub_unref(struct gb_worker_hub *hub);
@@ -141,6 +144,7 @@ struct gb_worker {
     bool start_wanted; /* STOPPED: the supervisor is asked to spawn */
     struct gb_error *start_error; /* why it last could not */
     uint64_t starts;
+    uint64_t trim_at_us;     /* look at what the slab keeps; 0: nothing to look at */
     uint64_t state_until_us; /* STARTING, LOADING: give up; DOWN: restart; CLOSING: kill */
     uint64_t ready_since_us;
     uint64_t served; /* jobs answered by this process */

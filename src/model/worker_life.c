@@ -58,6 +58,8 @@ static bool spawn(struct gb_worker *w, struct gb_error **err) {
         .engine = w->backend == GB_BACKEND_FAKE ? "fake" : "onnx",
         .jail = hub->options.jail,
         .slab_bytes = hub->options.slab_bytes,
+        .keep_bytes = hub->options.keep_bytes,
+        .host_account = hub->options.host_account,
         .as_bytes = gb_process_as_bytes(hub->options.slab_bytes, w->model_bytes, w->threads),
         .dies_with_thread = true,
     };
@@ -415,6 +417,18 @@ static bool close_step(struct gb_worker *w, uint64_t now_us, uint64_t *next_us) 
     return true;
 }
 
+/* Tensors go back to the slab at any time and on any thread, so this looks again while any are out
+ * or kept. */
+static void trim_step(struct gb_worker *w, uint64_t now_us, uint64_t *next_us) {
+    if (w->trim_at_us != 0 && now_us >= w->trim_at_us) {
+        bool more = w->process.slab && gb_slab_trim(w->process.slab);
+        w->trim_at_us = more ? gb_deadline_after_us(w->hub->options.keep_ms * 1000) : 0;
+    }
+    if (w->trim_at_us != 0) {
+        *next_us = GB_MIN(*next_us, w->trim_at_us);
+    }
+}
+
 bool gb_worker_step(struct gb_worker *w, uint64_t now_us, uint64_t *next_us) {
     bool keep = true;
     pthread_mutex_lock(&w->lock);
@@ -440,6 +454,7 @@ bool gb_worker_step(struct gb_worker *w, uint64_t now_us, uint64_t *next_us) {
         *next_us = GB_MIN(*next_us, w->state_until_us);
     }
     gb_worker_jobs_step_locked(w, now_us, next_us);
+    trim_step(w, now_us, next_us);
     gb_worker_unlock(w);
     return keep;
 }

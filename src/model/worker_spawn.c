@@ -75,7 +75,10 @@ static bool open_channels(const struct gb_process_config *config, struct gb_proc
     if (p->complete < 0) {
         return fail_fd(err, "a doorbell");
     }
-    p->slab = gb_slab_new(config->slab_bytes, ret_slab_fd, err);
+    const struct gb_slab_options slab = {.bytes = config->slab_bytes,
+                                         .keep_bytes = config->keep_bytes,
+                                         .account = config->host_account};
+    p->slab = gb_slab_new(&slab, ret_slab_fd, err);
     int *sources[] = {ret_child_control, ret_slab_fd, &p->submit, &p->complete};
     bool ok = p->slab != NULL;
     for (size_t i = 0; ok && i < GB_COUNT(sources); i++) {

@@ -272,6 +272,7 @@ void gb_worker_hub_drain(struct gb_worker_hub *hub) {
     }
     pthread_mutex_unlock(&hub->lock);
     (void)gb_inline_run(hub);
+    gb_inline_trim(hub);
     gb_worker_hub_deliver(hub);
 }
 

@@ -98,6 +98,10 @@ struct gb_sandbox *gb_sandbox_new(const struct gb_sandbox_options *options, stru
         return NULL;
     }
     pthread_mutex_init(&s->lock, NULL);
+    pthread_mutex_init(&s->kept_lock, NULL);
+    if (s->options.host_account) {
+        gb_account_ref(s->options.host_account);
+    }
     if (!options->pooling) {
         snprintf(s->pooling_reason, sizeof s->pooling_reason, "switched off");
     }
@@ -133,8 +137,41 @@ void gb_sandbox_free(struct gb_sandbox *s) {
         gb_cache_close(&s->cache);
     }
     free_texts(&s->options);
+    if (s->options.host_account) {
+        gb_uncharge(s->options.host_account, GB_CHARGE_KEPT, atomic_load(&s->kept_bytes));
+        gb_account_unref(s->options.host_account);
+    }
+    pthread_mutex_destroy(&s->kept_lock);
     pthread_mutex_destroy(&s->lock);
     gb_free(s);
+}
+
+static uint64_t pools_keep(struct gb_sandbox *s) {
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < GB_ENGINE_COUNT; i++) {
+        const struct gbw_engine *e = atomic_load(&s->ticker.engines[i]);
+        bytes += e ? gbw_engine_kept_bytes(e) : 0;
+    }
+    return bytes;
+}
+
+/* The pool cannot give its idle slots back one by one, so this only says what is so: where the
+ * account is full they stay uncharged until there is room. */
+void gb_sandbox_settle_kept(struct gb_sandbox *s) {
+    struct gb_account *account = s->options.host_account;
+    if (!account || pools_keep(s) == atomic_load_explicit(&s->kept_bytes, memory_order_relaxed)) {
+        return;
+    }
+    pthread_mutex_lock(&s->kept_lock);
+    uint64_t bytes = pools_keep(s);
+    uint64_t before = atomic_load(&s->kept_bytes);
+    if (bytes < before) {
+        gb_uncharge(account, GB_CHARGE_KEPT, before - bytes);
+        atomic_store(&s->kept_bytes, bytes);
+    } else if (gb_charge_kept(account, bytes - before)) {
+        atomic_store(&s->kept_bytes, bytes);
+    }
+    pthread_mutex_unlock(&s->kept_lock);
 }
 
 static struct gbw_engine_config engine_config(const struct gb_sandbox *s, uint32_t kind,
@@ -163,6 +200,8 @@ static struct gbw_engine_config engine_config(const struct gb_sandbox *s, uint32
         .tables_per_call_max = GB_TABLES_PER_CALL_MAX,
         .pool_memory_bytes_max = slot_bytes,
         .pool_table_elements_max = GB_POOL_TABLE_ELEMENTS_MAX,
+        /* Cleared after every call, whether used or not, so more would make every call slower; and
+         * looking up which pages were used (PAGEMAP_SCAN) leaves swapped pages as they were. */
         .pool_keep_resident_bytes = 256 * GB_KIB,
     };
 }

@@ -238,6 +238,7 @@ static void run_round(struct gb_runner *r) {
         gb_registry_stepping(r->registry, false);
     }
     gb_wake_list_end(r->wakes);
+    gb_sandbox_settle_kept(r->sandbox);
 }
 
 size_t gb_runner_step(struct gb_runner *r, int wait_ms) {

@@ -39,6 +39,7 @@ struct gb_sandbox_options {
     const char *cache_dir;       /* NULL: $GLOVEBOX_CACHE, $XDG_CACHE_HOME, ~/.cache */
     const char *key_path;        /* NULL: $XDG_STATE_HOME, ~/.local/state */
     uint64_t cache_bytes_max;    /* 1 GiB */
+    struct gb_account *host_account; /* for what the pool keeps between calls; may be NULL */
 };
 struct gb_sandbox_options gb_sandbox_options_default(void);
 struct gb_sandbox *gb_sandbox_new(const struct gb_sandbox_options *options, struct gb_error **err);

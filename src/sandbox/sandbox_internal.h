@@ -74,6 +74,8 @@ struct gb_sandbox {
     struct gb_ticker ticker;
     struct gb_cache cache; /* use gb_sandbox_cache */
     bool cache_open;
+    pthread_mutex_t kept_lock;
+    _Atomic uint64_t kept_bytes; /* charged to options.host_account; written under kept_lock */
 };
 #define GB_MEMORY_BYTES_MAX (8 * GB_GIB)
 #define GB_POOL_TABLE_ELEMENTS_MAX 100000u
@@ -82,6 +84,9 @@ struct gb_sandbox {
 #define GB_TABLES_PER_CALL_MAX 64u
 /* kind: GB_ENGINE_* or-ed. Borrowed; lives as long as the sandbox. */
 struct gbw_engine *gb_sandbox_engine(struct gb_sandbox *s, uint32_t kind, struct gb_error **err);
+/* Makes what the host is charged for the pools' idle slots follow what they keep: at the end of
+ * every round of a runner. */
+void gb_sandbox_settle_kept(struct gb_sandbox *s);
 /* The settings that engine has, once it was made. */
 void gb_sandbox_engine_config(struct gb_sandbox *s, uint32_t kind,
                               struct gbw_engine_config *ret_config);

@@ -90,7 +90,8 @@ static void make(struct fuzz *f) {
     const int type = SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK;
     require(f->w && socketpair(AF_UNIX, type, 0, pair) == 0, "a worker can be made");
     struct gb_process *p = &f->w->process;
-    p->slab = gb_slab_new(SLAB_BYTES, &slab_fd, &err);
+    const struct gb_slab_options slab = {.bytes = SLAB_BYTES};
+    p->slab = gb_slab_new(&slab, &slab_fd, &err);
     require(p->slab != NULL, "a slab can be made");
     gb_fd_close(&slab_fd);
     p->control = pair[0];

@@ -137,6 +137,51 @@ static void threads_never_see_an_account_above_its_maximum(void **state) {
     family_free(&f);
 }
 
+struct keeping {
+    struct gb_account *account;
+    uint64_t kept;
+    size_t asked;
+};
+
+static void give_back(void *user, uint64_t bytes) {
+    struct keeping *k = user;
+    uint64_t gives = bytes < k->kept ? bytes : k->kept;
+    k->asked++;
+    k->kept -= gives;
+    gb_uncharge(k->account, GB_CHARGE_KEPT, gives);
+}
+
+static void who_only_keeps_gives_back_before_others_are_refused(void **state) {
+    (void)state;
+    struct family f = family_new(1000, 2000, 2000);
+    struct keeping first = {.account = f.host, .kept = 300};
+    struct keeping second = {.account = f.host, .kept = 400};
+    struct gb_keeper keepers[] = {{.give_back = give_back, .user = &first},
+                                  {.give_back = give_back, .user = &second}};
+    gb_account_add_keeper(f.host, &keepers[0]);
+    gb_account_add_keeper(f.host, &keepers[1]);
+    assert_true(gb_charge_kept(f.host, 700));
+    assert_false(gb_charge_kept(f.host, 301)); /* nobody is asked to make room for that */
+    assert_int_equal(first.asked + second.asked, 0);
+    assert_true(gb_charge(f.call, GB_CHARGE_MEMORY, 300, NULL));
+    assert_int_equal(first.asked + second.asked, 0); /* there was room */
+    assert_true(gb_charge(f.call, GB_CHARGE_MEMORY, 200, NULL));
+    assert_int_equal(first.asked + second.asked, 1); /* one was enough */
+    assert_true(gb_charge(f.call, GB_CHARGE_MEMORY, 450, NULL));
+    assert_int_equal(gb_account_used(f.host), 950 + first.kept + second.kept);
+    size_t asked = first.asked + second.asked;
+    assert_false(gb_charge(f.call, GB_CHARGE_MEMORY, 51, NULL)); /* all of it would not do */
+    assert_int_equal(first.asked + second.asked, asked);
+    assert_used(&f, 950 + first.kept + second.kept, 950, 950);
+    gb_account_remove_keeper(f.host, &keepers[0]);
+    gb_account_remove_keeper(f.host, &keepers[1]);
+    gb_account_remove_keeper(f.host, &keepers[1]); /* not there: nothing happens */
+    gb_uncharge(f.call, GB_CHARGE_MEMORY, 950);
+    gb_uncharge(f.host, GB_CHARGE_KEPT, first.kept + second.kept);
+    assert_used(&f, 0, 0, 0);
+    family_free(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_charge_counts_at_every_level),
@@ -144,6 +189,7 @@ int main(void) {
         cmocka_unit_test(giving_back_too_much_is_clamped),
         cmocka_unit_test(accounts_cope_without_memory),
         cmocka_unit_test(threads_never_see_an_account_above_its_maximum),
+        cmocka_unit_test(who_only_keeps_gives_back_before_others_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -189,7 +189,7 @@ static void shared_memory_of_a_worker_is_copied_before_it_is_used(void **state) 
     struct gb_job_output y;
     int fd = -1;
     struct gb_registry *r = registry_of("relu3", &e);
-    struct gb_slab *slab = gb_slab_new(GB_MIB, &fd, &e);
+    struct gb_slab *slab = gb_slab_new(&(struct gb_slab_options){.bytes = GB_MIB}, &fd, &e);
     assert_non_null(slab);
     struct gb_mem *shared = gb_mem_new_in(slab, 12, true, NULL, &e);
     float *x = (float *)(void *)gb_mem_ptr(shared);

@@ -14,6 +14,8 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/fault.h"
+#include "base/file.h"
 #include "base/num.h"
 #include "model/slab.h"
 #include "model/worker.h"
@@ -21,9 +23,12 @@
 #define SLAB_BYTES ((uint64_t)16 * 1024 * 1024)
 #define DATA_BYTES (SLAB_BYTES - GB_SLAB_DATA_OFFSET)
 
+static const struct gb_slab_options plain = {.bytes = SLAB_BYTES,
+                                             .keep_bytes = GB_SLAB_WARM_BYTES};
+
 static struct gb_slab *new_slab(int *ret_fd) {
     struct gb_error *e = NULL;
-    struct gb_slab *slab = gb_slab_new(SLAB_BYTES, ret_fd, &e);
+    struct gb_slab *slab = gb_slab_new(&plain, ret_fd, &e);
     assert_non_null(slab);
     assert_null(e);
     return slab;
@@ -53,10 +58,12 @@ static void slab_sizes_that_cannot_be_are_refused(void **state) {
     (void)state;
     int fd = -1;
     struct gb_error *e = NULL;
-    assert_null(gb_slab_new(GB_SLAB_DATA_OFFSET, &fd, &e));
+    struct gb_slab_options options = {.bytes = GB_SLAB_DATA_OFFSET};
+    assert_null(gb_slab_new(&options, &fd, &e));
     assert_int_equal(e->code, GB_INVALID_ARGUMENT);
     gb_error_clear(&e);
-    assert_null(gb_slab_new(UINT64_MAX, &fd, &e));
+    options.bytes = UINT64_MAX;
+    assert_null(gb_slab_new(&options, &fd, &e));
     assert_int_equal(e->code, GB_INVALID_ARGUMENT);
     gb_error_clear(&e);
     assert_int_equal(fd, -1);
@@ -229,7 +236,7 @@ static void failed_allocations_change_nothing(void **state) {
     for (uint64_t nth = 1; nth <= 3; nth++) {
         struct gb_error *e = NULL;
         gb_alloc_fail_at(nth);
-        assert_null(gb_slab_new(SLAB_BYTES, &fd, &e));
+        assert_null(gb_slab_new(&plain, &fd, &e));
         gb_alloc_fail_at(0);
         assert_non_null(e);
         gb_error_clear(&e);
@@ -398,6 +405,185 @@ static void fresh_zeros_take_no_memory(void **state) {
     gb_slab_unref(slab);
 }
 
+/* ---- what is kept ---- */
+
+#define KEEP_BYTES (8 * GB_MIB)
+
+static struct gb_slab *keeping_slab(struct gb_account *account, bool is_private, int *ret_fd) {
+    struct gb_error *e = NULL;
+    const struct gb_slab_options options = {.bytes = 2 * SLAB_BYTES,
+                                            .keep_bytes = KEEP_BYTES,
+                                            .account = account,
+                                            .is_private = is_private};
+    struct gb_slab *slab = gb_slab_new(&options, ret_fd, &e);
+    assert_non_null(slab);
+    return slab;
+}
+
+static void fill(struct gb_slab *slab, uint64_t bytes) {
+    struct gb_slab_block *b = take(slab, bytes);
+    assert_non_null(b);
+    gb_slab_populate(slab, b);
+    memset(gb_slab_ptr(slab, b), 0x5a, bytes);
+    gb_slab_release(slab, b);
+    assert_true(gb_slab_valid(slab));
+}
+
+static void kept_pages_are_the_hosts_while_they_are_kept(void **state) {
+    (void)state;
+    for (int is_private = 0; is_private < 2; is_private++) {
+        int fd = -1;
+        struct gb_error *e = NULL;
+        struct gb_account *host = gb_account_new("host", NULL, GB_GIB, &e);
+        struct gb_slab *slab = keeping_slab(host, is_private != 0, &fd);
+        assert_int_equal(gb_slab_is_private(slab), is_private);
+        assert_int_equal(fd >= 0, !is_private);
+        fill(slab, 4 * GB_MIB);
+        assert_int_equal(gb_account_used_for(host, GB_CHARGE_KEPT), 4 * GB_MIB);
+        assert_int_equal(gb_slab_usage(slab).kept_bytes, 4 * GB_MIB);
+        /* The next one gets the same pages, and none is charged twice. */
+        struct gb_slab_block *b = take(slab, 4 * GB_MIB);
+        assert_int_equal(gb_slab_dirty_bytes(b), 4 * GB_MIB);
+        assert_int_equal(gb_account_used(host), 0);
+        gb_slab_release(slab, b);
+        /* Never more than the limit; what goes beyond it really goes. */
+        fill(slab, 20 * GB_MIB);
+        assert_true(gb_account_used(host) <= KEEP_BYTES);
+        assert_true(gb_account_used(host) >= KEEP_BYTES / 2);
+        if (!is_private) {
+            assert_true(backed_bytes(fd) <= KEEP_BYTES + GB_MIB);
+            close(fd);
+        }
+        gb_slab_unref(slab);
+        assert_int_equal(gb_account_used(host), 0);
+        gb_account_unref(host);
+    }
+}
+
+/* A job that ends before its output was written leaves no memory to keep. */
+static void pages_that_nobody_filled_are_not_charged(void **state) {
+    (void)state;
+    for (int is_private = 0; is_private < 2; is_private++) {
+        int fd = -1;
+        struct gb_error *e = NULL;
+        struct gb_account *host = gb_account_new("host", NULL, GB_GIB, &e);
+        struct gb_slab *slab = keeping_slab(host, is_private != 0, &fd);
+        struct gb_slab_block *b = take(slab, 6 * GB_MIB);
+        memset(gb_slab_ptr(slab, b) + GB_MIB, 1, GB_MIB);
+        gb_slab_release(slab, b);
+        assert_true(gb_slab_valid(slab));
+        assert_int_equal(gb_account_used_for(host, GB_CHARGE_KEPT), GB_MIB);
+        b = take(slab, 6 * GB_MIB);
+        assert_int_equal(gb_slab_dirty_bytes(b), 2 * GB_MIB); /* and the rest needs no clearing */
+        gb_slab_release(slab, b);
+        gb_fd_close(&fd);
+        gb_slab_unref(slab);
+        gb_account_unref(host);
+    }
+}
+
+static void what_was_not_used_since_the_last_trim_goes(void **state) {
+    (void)state;
+    int fd = -1;
+    struct gb_error *e = NULL;
+    struct gb_account *host = gb_account_new("host", NULL, GB_GIB, &e);
+    struct gb_slab *slab = keeping_slab(host, false, &fd);
+    assert_false(gb_slab_trim(slab)); /* nothing to look at */
+    uint64_t idle = backed_bytes(fd);
+    fill(slab, 6 * GB_MIB);
+    assert_true(gb_slab_trim(slab));
+    assert_int_equal(gb_slab_usage(slab).warm_bytes, 6 * GB_MIB); /* it was in use */
+    fill(slab, 2 * GB_MIB);
+    assert_true(gb_slab_trim(slab));
+    assert_int_equal(gb_slab_usage(slab).warm_bytes, 3 * GB_MIB); /* 4 MiB were not needed */
+    struct gb_slab_block *held = take(slab, 3 * GB_MIB);
+    assert_true(gb_slab_trim(slab)); /* held: it comes back later */
+    gb_slab_release(slab, held);
+    assert_true(gb_slab_trim(slab));
+    assert_false(gb_slab_trim(slab));
+    assert_true(gb_slab_valid(slab));
+    assert_int_equal(gb_slab_usage(slab).warm_bytes, GB_SLAB_WARM_BYTES);
+    assert_int_equal(gb_account_used(host), GB_SLAB_WARM_BYTES);
+    assert_true(backed_bytes(fd) <= idle + GB_SLAB_WARM_BYTES);
+    close(fd);
+    gb_slab_unref(slab);
+    gb_account_unref(host);
+}
+
+static void nobody_is_refused_for_what_is_only_kept(void **state) {
+    (void)state;
+    int fd = -1;
+    struct gb_error *e = NULL;
+    struct gb_account *host = gb_account_new("host", NULL, 10 * GB_MIB, &e);
+    struct gb_account *tenant = gb_account_new("tenant", host, GB_GIB, &e);
+    struct gb_slab *slab = keeping_slab(host, false, &fd);
+    fill(slab, 6 * GB_MIB);
+    assert_int_equal(gb_account_used(host), 6 * GB_MIB);
+    assert_true(gb_charge(tenant, GB_CHARGE_MEMORY, 7 * GB_MIB, &e));
+    assert_true(gb_slab_valid(slab));
+    assert_true(gb_account_used(host) <= 10 * GB_MIB);
+    assert_true(gb_slab_usage(slab).warm_bytes <= 3 * GB_MIB);
+    /* Where even all of it would not do, nothing is given back for nothing. */
+    uint64_t kept = gb_account_used_for(host, GB_CHARGE_KEPT);
+    assert_false(gb_charge(tenant, GB_CHARGE_MEMORY, 4 * GB_MIB, &e));
+    assert_int_equal(e->code, GB_BUDGET_EXCEEDED);
+    gb_error_clear(&e);
+    assert_int_equal(gb_account_used_for(host, GB_CHARGE_KEPT), kept);
+    /* And where the host has no room, nothing is kept. */
+    gb_uncharge(tenant, GB_CHARGE_MEMORY, 7 * GB_MIB);
+    assert_true(gb_charge(tenant, GB_CHARGE_MEMORY, 10 * GB_MIB, &e));
+    assert_int_equal(gb_account_used_for(host, GB_CHARGE_KEPT), 0);
+    fill(slab, 2 * GB_MIB);
+    assert_int_equal(gb_slab_usage(slab).warm_bytes, 0);
+    gb_uncharge(tenant, GB_CHARGE_MEMORY, 10 * GB_MIB);
+    close(fd);
+    gb_slab_unref(slab);
+    gb_account_unref(tenant);
+    gb_account_unref(host);
+}
+
+/* One tenant fills, another takes an output of the same pages. */
+static void kept_pages_show_nothing_to_the_next(void **state) {
+    (void)state;
+    for (int is_private = 0; is_private < 2; is_private++) {
+        int fd = -1;
+        struct gb_slab *slab = keeping_slab(NULL, is_private != 0, &fd);
+        for (uint64_t round = 0; round < 4; round++) {
+            fill(slab, 6 * GB_MIB);
+            struct gb_slab_block *shift = take(slab, 64 + 4096 * round);
+            struct gb_mem *output = gb_mem_new_in(slab, 7 * GB_MIB + 100, true, NULL, NULL);
+            const uint8_t *at = gb_mem_ptr(output);
+            for (uint64_t i = 0; i < 7 * GB_MIB + 100; i++) {
+                assert_int_equal(at[i], 0);
+            }
+            gb_mem_unref(output);
+            gb_slab_release(slab, shift);
+        }
+        gb_fd_close(&fd);
+        gb_slab_unref(slab);
+    }
+}
+
+static void memory_that_the_system_does_not_take_stays_charged(void **state) {
+    (void)state;
+    int fd = -1;
+    struct gb_error *e = NULL;
+    struct gb_account *host = gb_account_new("host", NULL, GB_GIB, &e);
+    struct gb_slab *slab = keeping_slab(host, false, &fd);
+    fill(slab, 6 * GB_MIB);
+    assert_true(gb_slab_trim(slab));
+    gb_fault_sys_kind_at(GB_SYS_MADVISE, 1, false);
+    assert_true(gb_slab_trim(slab));
+    gb_fault_sys_at(0, false);
+    assert_int_equal(gb_account_used(host), 6 * GB_MIB);
+    assert_true(gb_slab_valid(slab));
+    assert_false(gb_slab_trim(slab)); /* tried again */
+    assert_int_equal(gb_account_used(host), GB_SLAB_WARM_BYTES);
+    close(fd);
+    gb_slab_unref(slab);
+    gb_account_unref(host);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slab_is_sealed_and_has_a_head),
@@ -413,6 +599,12 @@ int main(void) {
         cmocka_unit_test(memory_is_charged_before_and_given_back),
         cmocka_unit_test(reused_blocks_are_zeroed),
         cmocka_unit_test(fresh_zeros_take_no_memory),
+        cmocka_unit_test(kept_pages_are_the_hosts_while_they_are_kept),
+        cmocka_unit_test(pages_that_nobody_filled_are_not_charged),
+        cmocka_unit_test(what_was_not_used_since_the_last_trim_goes),
+        cmocka_unit_test(nobody_is_refused_for_what_is_only_kept),
+        cmocka_unit_test(kept_pages_show_nothing_to_the_next),
+        cmocka_unit_test(memory_that_the_system_does_not_take_stays_charged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

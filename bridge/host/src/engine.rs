@@ -118,6 +118,22 @@ pub unsafe extern "C" fn gbw_engine_tick(e: *const GbwEngine) {
     }
 }
 
+/// What the pool keeps in slots that no call has now: the parts of memories and tables that stay
+/// resident. Each call's end changes it, so asking must be cheap: two locks, no system call.
+///
+/// # Safety
+/// `e` is from `gbw_engine_new` and not freed yet.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn gbw_engine_kept_bytes(e: *const GbwEngine) -> u64 {
+    guard_quiet(0, || {
+        // Safety: the caller's promise.
+        let metrics = unsafe { e.as_ref() }.and_then(|e| e.inner.engine.pooling_allocator_metrics());
+        metrics.map_or(0, |m| {
+            (m.unused_memory_bytes_resident() + m.unused_table_bytes_resident()) as u64
+        })
+    })
+}
+
 fn size(value: u64, what: &str) -> Result<usize, Fail> {
     usize::try_from(value).map_err(|_| Fail::new(FailureKind::Config, format!("{what} too large")))
 }
