@@ -189,8 +189,8 @@ static bool admits(const struct gb_worker *w, struct gb_error **err) {
     return true;
 }
 
-/* Counted; NULL where there is no process. Somebody will look at what it keeps: from *ret_trim_at_us
- * on, where it is set. */
+/* Counted; NULL where there is no process. *ret_trim_at_us: the supervisor must wake then, to look
+ * at what the slab keeps; left as it is where that is known already. */
 static struct gb_slab *slab_locked(struct gb_worker *w, uint64_t *ret_trim_at_us) {
     if (w->state != GB_WORKER_READY) {
         return NULL;
