@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ledger against the kernel at random moments under load: bench/ledger_pss.py [MOMENTS [SEED]].
-The host's account, with what it keeps warm, must be within 5 % of what host and workers take above
-an idle host by the kernel's count. Prints one JSON object; fails where it is not."""
+What host and workers take above an idle host, by the kernel's count, must be within 5 % of the
+host's account, with what that keeps warm. Prints one JSON object; fails where it is not."""
 import json
 import os
 import pathlib
@@ -15,7 +15,10 @@ PROGRAM = ROOT / "build/bench/ledger_pss"
 OFF_MAX = 0.05
 # Below that 5 % is less than the pages of heap and stack that 14 calls touch.
 FLOOR_KIB = 32 * 1024
-MISSES_MAX = 0.01  # of the moments
+UNDER_MAX = 0.01  # of the moments: the kernel has more than the ledger says
+# The other way it is the ledger's nature: memory is charged before it is there, so a moment in
+# which guests fill what they were just given, or outputs wait for their turn, finds less.
+OVER_MAX = 0.10
 SLACK = 5  # times as many in a short run, where one moment is a large part
 
 
@@ -73,7 +76,8 @@ def main():
     result = judge(*measure(moments, seed))
     print(json.dumps(result))
     slack = SLACK if moments < 500 else 1
-    bad = (result["under"] + result["over"] > moments * MISSES_MAX * slack or
+    bad = (result["under"] > moments * UNDER_MAX * slack or
+           result["over"] > moments * OVER_MAX * slack or
            result["median_off"] > OFF_MAX or result["ledger_left_kib"] != 0)
     sys.exit(bad)
 

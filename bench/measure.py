@@ -24,9 +24,8 @@ turns. Epochs and fuel are shown for the worst loop there is, one that only coun
 that sums bytes; guests have epochs always and fuel on demand. An inference of one input and one
 output charges the ledger five times. A tensor crosses as a view of the guest's memory, one copy
 in and one copy out, without memory of its own for each crossing; `Vec<u8>` makes some each time,
-and dynamic values take more than 40 bytes for each byte. Large tensors are page faults more than
-copies: the slab gives pages back to the kernel past 1 MiB, and the guest's memory is fresh in each
-call.
+and dynamic values take more than 40 bytes for each byte. The slab
+keeps the pages of large tensors warm from call to call; the guest's own memory is fresh in each.
 """
 GLOVEBOX = "build/glovebox"
 ORT = sorted(glob.glob("build/deps/ort/lib/libonnxruntime.so*"))[-1]

@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-#define CHUNK_BYTES (1024u * 1024u)
+#define CHUNK_BYTES (64u * 1024u)
 #define PAGE_BYTES  4096u
 
 bool exports_agent_run(agent_string_t *arg, agent_string_t *ret, agent_string_t *err) {
