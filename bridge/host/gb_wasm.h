@@ -59,7 +59,12 @@ enum gbw_failure_kind {
     GBW_LIMIT_HOSTCALL,    /* one host call asked for too many bytes (lists, strings, random) */
     GBW_LIMIT_ANSWER,      /* the answer is longer than answer_bytes_max */
     GBW_POOL_FULL,         /* no free slot: too many calls at once */
-    GBW_NEEDS_MEMORY64     /* a 64-bit memory or table, and an engine without */
+    GBW_NEEDS_MEMORY64,    /* a 64-bit memory or table, and an engine without */
+    GBW_LIMIT_FIELDS,      /* HTTP fields of the guest's are longer than http_fields_bytes_max */
+    GBW_HTTP_REQUEST,      /* the request that C passed is no valid one */
+    GBW_HTTP_NO_RESPONSE,  /* the guest returned without a response, or with half a one; no head
+                              was passed on */
+    GBW_HTTP_UNFINISHED    /* the guest dropped its response's body before the end */
 };
 
 enum gbw_trap {
@@ -205,6 +210,18 @@ enum gbw_witx {
     GBW_WITX_COMPUTE,
     GBW_WITX_GET_OUTPUT
 };
+struct gbw_http_request {
+    struct gbw_span method, scheme, authority, path_with_query;
+    const struct gbw_field *fields;
+    size_t fields_len;
+};
+enum gbw_io {
+    GBW_IO_OK,
+    GBW_IO_PENDING, /* C wakes the call when it is worth asking again */
+    GBW_IO_END,
+    GBW_IO_ERROR
+};
+enum gbw_egress { GBW_EGRESS_DENIED };
 enum gbw_context { GBW_CONTEXT_CALL_ID, GBW_CONTEXT_TENANT, GBW_CONTEXT_TRACEPARENT };
 /* Bytes owned by C, given back by release(owner), once, on any thread. */
 struct gbw_blob {
@@ -290,6 +307,25 @@ struct gbw_host {
                 const struct gbw_field *fields, size_t fields_len);
     bool (*context_text)(void *user, enum gbw_context which, struct gbw_span *ret_text);
     uint64_t (*context_time_us)(void *user); /* left until the deadline; UINT64_MAX: no deadline */
+
+    /* wasi:http. Bytes of the request's body: OK wrote *ret_len (1 to cap) of them; not called
+     * again after END or ERROR. Its trailers, once, after END; valid until gbw_call_free. */
+    enum gbw_io (*http_request_body)(void *user, uint8_t *to, size_t cap, size_t *ret_len);
+    void (*http_request_trailers)(void *user, const struct gbw_field **ret_fields,
+                                  size_t *ret_len);
+    /* The response, from the polls of the call and not from within the guest: head (OK or ERROR),
+     * body (OK: *ret_taken of the bytes were taken), and end, only of a complete one. After ERROR
+     * nothing more of it is passed on, and the guest's stream is closed. */
+    enum gbw_io (*http_response_head)(void *user, uint32_t status, const struct gbw_field *fields,
+                                      size_t fields_len);
+    enum gbw_io (*http_response_body)(void *user, struct gbw_span bytes, size_t *ret_taken);
+    void (*http_response_end)(void *user, const struct gbw_field *trailers, size_t trailers_len);
+    /* Memory that wasi:http holds for the guest: bodies on their way and fields. False ends the
+     * call; C has kept the reason. */
+    bool (*http_charge)(void *user, uint64_t bytes);
+    void (*http_uncharge)(void *user, uint64_t bytes);
+    /* Where a guest's own request may go. A denied one gives it HTTP-request-denied. */
+    enum gbw_egress (*http_egress)(void *user, const struct gbw_http_request *request);
 };
 #define GBW_LOG_FIELDS_MAX 32u
 
@@ -301,13 +337,16 @@ enum gbw_link {
     GBW_LINK_NN_0819 = 1 << 4,  /* wasi:nn@0.2.0-rc-2024-08-19 */
     GBW_LINK_NN_0625 = 1 << 5,  /* wasi:nn@0.2.0-rc-2024-06-25 */
     GBW_LINK_WITX = 1 << 6,     /* wasi_ephemeral_nn, core modules only */
-    GBW_LINK_HOST = 1 << 7      /* glovebox:host@0.1.0 */
+    GBW_LINK_HOST = 1 << 7,     /* glovebox:host@0.1.0 */
+    GBW_LINK_HTTP = 1 << 8,     /* wasi:http/types 0.2; needs GBW_LINK_WASI */
+    GBW_LINK_EGRESS = 1 << 9    /* wasi:http/outgoing-handler 0.2; needs GBW_LINK_HTTP */
 };
 enum gbw_entry {
     GBW_ENTRY_AGENT,   /* root export run: func(string) -> result<string, string> */
     GBW_ENTRY_COMMAND, /* wasi:cli/run */
     GBW_ENTRY_START,   /* a core module's _start */
-    GBW_ENTRY_CALL     /* the export that gbw_link_more names, with values */
+    GBW_ENTRY_CALL,    /* the export that gbw_link_more names, with values */
+    GBW_ENTRY_HTTP     /* wasi:http/incoming-handler 0.2; needs GBW_LINK_HTTP */
 };
 
 /* A function of C behind an import that the bridge does not know. args and what they point to are
@@ -376,12 +415,18 @@ struct gbw_call_config {
     uint32_t instances_max;
     uint32_t memories_max;
     uint32_t tables_max;
+    /* GBW_ENTRY_HTTP; copied. */
+    const struct gbw_http_request *http;
+    uint64_t http_fields_bytes_max; /* of each fields resource, about as in memory */
+    uint32_t http_chunk_bytes;      /* the most that the guest writes and C is asked for at once;
+                                       two of them wait between the guest and http_response_body */
 };
 
 enum gbw_poll { GBW_PENDING = 0, GBW_READY = 1 };
 enum gbw_outcome_kind {
-    GBW_DONE_OK,     /* agent: ok(text); command: status 0; call: value */
-    GBW_DONE_ERR,    /* agent: err(text) */
+    GBW_DONE_OK,     /* agent: ok(text); command: status 0; call: value; http: the guest returned
+                        and the response ended, or C said ERROR to it */
+    GBW_DONE_ERR,    /* agent: err(text); http: the guest answered with this error-code */
     GBW_DONE_EXIT,   /* command: exit_status != 0, by proc_exit or by run's result */
     GBW_DONE_FAILED  /* failure is set */
 };

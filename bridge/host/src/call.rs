@@ -18,16 +18,16 @@ use tokio::runtime::Handle;
 use wasmtime::{Error, Result, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::p1::WasiP1Ctx;
 
-use crate::fail::{AnswerTooLong, Fail, FailureKind, Stopped};
+use crate::fail::{AnswerTooLong, Defect, Fail, FailureKind, Stopped};
 use crate::ffi::{
     CWaker, CallConfig, Failure, GbwString, Outcome, OutcomeKind, POLL_PENDING, POLL_READY,
     TICK_YIELD, guard, guard_quiet,
 };
 use crate::limits::{Ctx, HostRef, Limiter};
+use crate::link::{GbwLinked, LinkedInner, Pre};
 use crate::typed::{self, Params};
 use crate::value::Answer;
-use crate::link::{GbwLinked, LinkedInner, Pre};
-use crate::wasi;
+use crate::{http, http_types, wasi};
 
 /// C's waker. One reference of C's, given back when the last clone is gone.
 struct HostWaker(CWaker);
@@ -74,6 +74,7 @@ struct Plan {
     ctx: Ctx,
     argument: String,
     params: Params,
+    incoming: Option<http::Incoming>,
     fuel: u64,
     hostcall_bytes_max: u64,
     answer_bytes_max: u64,
@@ -121,11 +122,17 @@ unsafe fn plan(linked: &Arc<LinkedInner>, config: &CallConfig) -> Result<Plan, F
     // Safety: the caller's promise.
     let (wasi, argument): (WasiP1Ctx, &str) =
         unsafe { (wasi::context(&c, config)?, config.argument.text("the argument")?) };
+    // Safety: the caller's promise.
+    let incoming = unsafe { config.http.as_ref() }
+        .map(|request| unsafe { http::Incoming::new(&c, request, config.http_chunk_bytes) })
+        .transpose()?;
+    let http = http_types::State::new(&c, config);
     Ok(Plan {
         linked: linked.clone(),
         argument: argument.to_owned(),
         params: Params::new(config.params, config.params_len),
-        ctx: Ctx { c, wasi, limiter },
+        incoming,
+        ctx: Ctx { c, wasi, limiter, http },
         fuel: config.fuel,
         hostcall_bytes_max: config.hostcall_bytes_max,
         answer_bytes_max: config.answer_bytes_max,
@@ -204,7 +211,7 @@ fn failed(fail: Fail) -> Outcome {
 }
 
 /// How the guest ended when it ended by itself.
-enum Done {
+pub enum Done {
     Ok(String),
     Err(String),
     Exit(i32),
@@ -213,11 +220,27 @@ enum Done {
 
 async fn run(plan: Plan) -> Outcome {
     let start = Instant::now();
-    let Plan { linked, ctx, argument, params, fuel, hostcall_bytes_max, answer_bytes_max } = plan;
+    let Plan {
+        linked,
+        ctx,
+        argument,
+        params,
+        incoming,
+        fuel,
+        hostcall_bytes_max,
+        answer_bytes_max,
+    } = plan;
     let mut store = match store(&linked, ctx, fuel, hostcall_bytes_max) {
         Ok(store) => store,
         Err(e) => return failed(Fail::from_wasmtime(&e, FailureKind::Internal)),
     };
+    if let Pre::Http { pre } = &linked.pre {
+        let Some(incoming) = incoming else {
+            return failed(Fail::new(FailureKind::Config, "no request"));
+        };
+        let ran = http::run(store, pre, incoming, start).await;
+        return settled(ran.done, false, ran.fuel_left, ran.ready_us);
+    }
     let mut ready_us = None;
     let mut ready = || ready_us = Some(start.elapsed().as_micros() as u64);
     let done = match &linked.pre {
@@ -284,13 +307,18 @@ async fn run(plan: Plan) -> Outcome {
             }
             .await
         }
+        Pre::Http { .. } => Err(Defect("handled before".into()).into()),
     };
     let command = matches!(linked.pre, Pre::Command { .. } | Pre::Start { .. });
+    settled(done, command, store.get_fuel().unwrap_or(0), ready_us)
+}
+
+fn settled(done: Result<Done>, command: bool, fuel_left: u64, ready_us: Option<u64>) -> Outcome {
     // Once the guest runs, an error of no known type is its own: an answer that points outside its
     // memory, say.
     let otherwise = ready_us.map_or(FailureKind::Internal, |_| FailureKind::Trap);
     let mut outcome = outcome(done, command, otherwise);
-    outcome.fuel_left = if linked.engine.fuel { store.get_fuel().unwrap_or(0) } else { 0 };
+    outcome.fuel_left = fuel_left;
     outcome.instantiate_us = ready_us.map_or(0, |us| us.max(1));
     outcome
 }

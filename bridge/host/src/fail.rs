@@ -40,6 +40,10 @@ pub enum FailureKind {
     LimitAnswer,
     PoolFull,
     NeedsMemory64,
+    LimitFields,
+    HttpRequest,
+    HttpNoResponse,
+    HttpUnfinished,
 }
 
 #[repr(u32)]
@@ -165,6 +169,8 @@ impl Fail {
             fail.kind = FailureKind::Config;
         } else if error.is::<HostcallBytes>() {
             fail.kind = FailureKind::LimitHostcall;
+        } else if let Some(kind) = crate::http::kind_of(error) {
+            fail.kind = kind;
         } else if let Some(exit) = error.downcast_ref::<I32Exit>() {
             fail.kind = FailureKind::Exit;
             fail.exit_status = exit.0;

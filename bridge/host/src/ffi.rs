@@ -245,6 +245,17 @@ pub struct Field {
 }
 
 #[repr(C)]
+#[derive(Clone, Copy)]
+pub struct HttpRequest {
+    pub method: Span,
+    pub scheme: Span,
+    pub authority: Span,
+    pub path_with_query: Span,
+    pub fields: *const Field,
+    pub fields_len: usize,
+}
+
+#[repr(C)]
 pub struct Blob {
     pub ptr: *const u8,
     pub len: usize,
@@ -320,6 +331,18 @@ pub struct Host {
     pub log: Option<unsafe extern "C" fn(*mut c_void, u32, Span, *const Field, usize)>,
     pub context_text: Option<unsafe extern "C" fn(*mut c_void, u32, *mut Span) -> bool>,
     pub context_time_us: Option<unsafe extern "C" fn(*mut c_void) -> u64>,
+
+    pub http_request_body:
+        Option<unsafe extern "C" fn(*mut c_void, *mut u8, usize, *mut usize) -> u32>,
+    pub http_request_trailers:
+        Option<unsafe extern "C" fn(*mut c_void, *mut *const Field, *mut usize)>,
+    pub http_response_head:
+        Option<unsafe extern "C" fn(*mut c_void, u32, *const Field, usize) -> u32>,
+    pub http_response_body: Option<unsafe extern "C" fn(*mut c_void, Span, *mut usize) -> u32>,
+    pub http_response_end: Option<unsafe extern "C" fn(*mut c_void, *const Field, usize)>,
+    pub http_charge: Option<unsafe extern "C" fn(*mut c_void, u64) -> bool>,
+    pub http_uncharge: Option<unsafe extern "C" fn(*mut c_void, u64)>,
+    pub http_egress: Option<unsafe extern "C" fn(*mut c_void, *const HttpRequest) -> u32>,
 }
 
 pub const LINK_WASI: u32 = 1 << 0;
@@ -330,6 +353,13 @@ pub const LINK_NN_0819: u32 = 1 << 4;
 pub const LINK_NN_0625: u32 = 1 << 5;
 pub const LINK_WITX: u32 = 1 << 6;
 pub const LINK_HOST: u32 = 1 << 7;
+pub const LINK_HTTP: u32 = 1 << 8;
+pub const LINK_EGRESS: u32 = 1 << 9;
+
+pub const IO_OK: u32 = 0;
+pub const IO_PENDING: u32 = 1;
+pub const IO_END: u32 = 2;
+pub const IO_ERROR: u32 = 3;
 
 pub const WITX_LOAD: u32 = 0;
 pub const WITX_LOAD_BY_NAME: u32 = 1;
@@ -347,6 +377,7 @@ pub const ENTRY_AGENT: u32 = 0;
 pub const ENTRY_COMMAND: u32 = 1;
 pub const ENTRY_START: u32 = 2;
 pub const ENTRY_CALL: u32 = 3;
+pub const ENTRY_HTTP: u32 = 4;
 
 // The data of `glovebox/value.h`.
 
@@ -506,6 +537,9 @@ pub struct CallConfig {
     pub instances_max: u32,
     pub memories_max: u32,
     pub tables_max: u32,
+    pub http: *const HttpRequest,
+    pub http_fields_bytes_max: u64,
+    pub http_chunk_bytes: u32,
 }
 
 pub const POLL_PENDING: u32 = 0;

@@ -15,6 +15,8 @@ pub mod engine;
 pub mod fail;
 pub mod ffi;
 mod hostapi;
+mod http;
+mod http_types;
 pub mod limits;
 pub mod link;
 mod nn;

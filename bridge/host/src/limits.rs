@@ -12,6 +12,7 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use crate::ffi::Host;
+use crate::http_types;
 
 /// C's functions and the call they are for.
 #[derive(Clone)]
@@ -32,6 +33,7 @@ pub struct Ctx {
     pub c: HostRef,
     pub wasi: WasiP1Ctx,
     pub limiter: Limiter,
+    pub http: http_types::State,
 }
 
 impl WasiView for Ctx {

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{self, Component, ComponentExportIndex};
 use wasmtime::{ExternType, Module};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::engine::EngineInner;
 use crate::fail::{Fail, FailureKind};
 use crate::ffi::{
-    Custom, ENTRY_AGENT, ENTRY_CALL, ENTRY_COMMAND, ENTRY_START, Failure, Host, LINK_HOST,
-    LINK_NN_0625, LINK_NN_0819, LINK_NN_1028, LINK_P1, LINK_SOCKETS, LINK_WASI, LINK_WITX,
+    Custom, ENTRY_AGENT, ENTRY_CALL, ENTRY_COMMAND, ENTRY_HTTP, ENTRY_START, Failure, Host,
+    LINK_EGRESS, LINK_HOST, LINK_HTTP, LINK_NN_0625, LINK_NN_0819, LINK_NN_1028, LINK_P1, LINK_SOCKETS, LINK_WASI, LINK_WITX,
     LinkMore, Signature, guard, guard_quiet, slice,
 };
 use crate::limits::Ctx;
 use crate::program::{Code, GbwProgram, func_text};
 use crate::types::Types;
-use crate::{custom, hostapi, nn, wasi, witx};
+use crate::{custom, hostapi, http_types, nn, wasi, witx};
 
 /// A program with its imports resolved, and the way into it.
 pub enum Pre {
@@ -25,6 +26,7 @@ pub enum Pre {
     Command { pre: component::InstancePre<Ctx>, run: ComponentExportIndex },
     Start { pre: wasmtime::InstancePre<Ctx> },
     Call { pre: component::InstancePre<Ctx>, index: ComponentExportIndex, types: Box<Types> },
+    Http { pre: ProxyPre<Ctx> },
     /// `initialize`: the module is a reactor, whose "_initialize" runs first.
     Core { pre: wasmtime::InstancePre<Ctx>, name: String, types: Box<Types>, initialize: bool },
 }
@@ -153,6 +155,18 @@ fn check_host(h: &Host, flags: u32) -> Result<(), Fail> {
             && h.context_text.is_some()
             && h.context_time_us.is_some();
     }
+    if flags & LINK_HTTP != 0 {
+        complete &= h.http_request_body.is_some()
+            && h.http_request_trailers.is_some()
+            && h.http_response_head.is_some()
+            && h.http_response_body.is_some()
+            && h.http_response_end.is_some()
+            && h.http_charge.is_some()
+            && h.http_uncharge.is_some();
+    }
+    if flags & LINK_EGRESS != 0 {
+        complete &= h.http_egress.is_some();
+    }
     if complete {
         Ok(())
     } else {
@@ -184,6 +198,9 @@ fn link_component(
     if flags & LINK_HOST != 0 {
         hostapi::link(&mut linker).map_err(internal)?;
     }
+    if flags & LINK_HTTP != 0 {
+        http_types::link(&mut linker, flags & LINK_EGRESS != 0).map_err(internal)?;
+    }
     // Safety: `gbw_link_new` promises that the spans are readable.
     unsafe { custom::link(&mut linker, &engine.engine, component, more.customs)? };
     let pre = linker
@@ -196,6 +213,7 @@ fn link_component(
             let (index, types) = call_entry(engine, component, more)?;
             Ok(Pre::Call { pre, index, types })
         }
+        ENTRY_HTTP => http_entry(pre),
         _ => Err(Fail::new(FailureKind::NoExport, "a component has no \"_start\" to enter")),
     }
 }
@@ -252,6 +270,14 @@ fn command_entry(
         };
     }
     Err(Fail::new(FailureKind::NoExport, "the component has no export \"wasi:cli/run@0.2\""))
+}
+
+fn http_entry(pre: component::InstancePre<Ctx>) -> Result<Pre, Fail> {
+    ProxyPre::new(pre).map(|pre| Pre::Http { pre }).map_err(|e| {
+        let why = Fail::from_wasmtime(&e, FailureKind::NoExport).message;
+        let what = "the component has no export \"wasi:http/incoming-handler@0.2\"";
+        Fail::new(FailureKind::NoExport, format!("{what}: {why}"))
+    })
 }
 
 fn is_run(func: &ComponentFunc) -> bool {

@@ -65,7 +65,14 @@ structs! {
         "error_drop" error_drop, "error_new" error_new, "witx_call" witx_call,
         "witx_error" witx_error, "metrics_counter" metrics_counter,
         "metrics_gauge" metrics_gauge, "log" log, "context_text" context_text,
-        "context_time_us" context_time_us }
+        "context_time_us" context_time_us, "http_request_body" http_request_body,
+        "http_request_trailers" http_request_trailers,
+        "http_response_head" http_response_head, "http_response_body" http_response_body,
+        "http_response_end" http_response_end, "http_charge" http_charge,
+        "http_uncharge" http_uncharge, "http_egress" http_egress }
+    "struct gbw_http_request" HttpRequest { "method" method, "scheme" scheme,
+        "authority" authority, "path_with_query" path_with_query, "fields" fields,
+        "fields_len" fields_len }
     "struct gbw_memory" Memory { "ptr" ptr, "len" len }
     "struct gbw_field" Field { "key" key, "value" value }
     "struct gbw_preopen" Preopen { "host_path" host_path, "guest_path" guest_path,
@@ -77,7 +84,9 @@ structs! {
         "inherit_network" inherit_network, "fuel" fuel,
         "hostcall_bytes_max" hostcall_bytes_max, "random_bytes_max" random_bytes_max,
         "answer_bytes_max" answer_bytes_max, "handles_max" handles_max,
-        "instances_max" instances_max, "memories_max" memories_max, "tables_max" tables_max }
+        "instances_max" instances_max, "memories_max" memories_max, "tables_max" tables_max,
+        "http" http, "http_fields_bytes_max" http_fields_bytes_max,
+        "http_chunk_bytes" http_chunk_bytes }
     "struct gbw_outcome" Outcome { "kind" kind, "exit_status" exit_status, "text" text,
         "value" value, "answer" answer, "answer_bytes" answer_bytes, "failure" failure, "fuel_left" fuel_left, "instantiate_us" instantiate_us }
     "struct gb_text" Text { "ptr" ptr, "len" len }
@@ -125,6 +134,10 @@ fn numbers() -> Vec<(&'static str, u32)> {
         ("GBW_LIMIT_ANSWER", F::LimitAnswer as u32),
         ("GBW_POOL_FULL", F::PoolFull as u32),
         ("GBW_NEEDS_MEMORY64", F::NeedsMemory64 as u32),
+        ("GBW_LIMIT_FIELDS", F::LimitFields as u32),
+        ("GBW_HTTP_REQUEST", F::HttpRequest as u32),
+        ("GBW_HTTP_NO_RESPONSE", F::HttpNoResponse as u32),
+        ("GBW_HTTP_UNFINISHED", F::HttpUnfinished as u32),
         ("GBW_TRAP_NONE", T::None as u32),
         ("GBW_TRAP_STACK_OVERFLOW", T::StackOverflow as u32),
         ("GBW_TRAP_OUT_OF_FUEL", T::OutOfFuel as u32),
@@ -155,6 +168,12 @@ fn numbers() -> Vec<(&'static str, u32)> {
         ("GBW_LINK_NN_0625", LINK_NN_0625),
         ("GBW_LINK_WITX", LINK_WITX),
         ("GBW_LINK_HOST", LINK_HOST),
+        ("GBW_LINK_HTTP", LINK_HTTP),
+        ("GBW_LINK_EGRESS", LINK_EGRESS),
+        ("GBW_IO_OK", IO_OK),
+        ("GBW_IO_PENDING", IO_PENDING),
+        ("GBW_IO_END", IO_END),
+        ("GBW_IO_ERROR", IO_ERROR),
         ("GBW_WITX_LOAD", WITX_LOAD),
         ("GBW_WITX_LOAD_BY_NAME", WITX_LOAD_BY_NAME),
         ("GBW_WITX_INIT_EXECUTION_CONTEXT", WITX_INIT_EXECUTION_CONTEXT),
@@ -169,6 +188,7 @@ fn numbers() -> Vec<(&'static str, u32)> {
         ("GBW_ENTRY_COMMAND", ENTRY_COMMAND),
         ("GBW_ENTRY_START", ENTRY_START),
         ("GBW_ENTRY_CALL", ENTRY_CALL),
+        ("GBW_ENTRY_HTTP", ENTRY_HTTP),
         ("GBW_PENDING", POLL_PENDING),
         ("GBW_READY", POLL_READY),
         ("GBW_DONE_OK", OutcomeKind::Ok as u32),

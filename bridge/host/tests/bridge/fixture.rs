@@ -343,6 +343,9 @@ pub fn call_config(user: &mut User, wakes: &Arc<Wakes>) -> CallConfig {
         instances_max: 20,
         memories_max: 4,
         tables_max: 4,
+        http: std::ptr::null(),
+        http_fields_bytes_max: 1 << 16,
+        http_chunk_bytes: 1 << 16,
     }
 }
 
