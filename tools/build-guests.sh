@@ -3,7 +3,8 @@
 #
 # Builds guests/ into build/guests/*.wasm with clang, wasi-libc and wasm-component-ld. Nothing is
 # done when no source has changed; the same sources and tools give the same bytes.
-#   agents     X.wasm      components that export run(), by the bindings named
+#   agents     X.wasm      components that export run() or wasi:http/incoming-handler, by the
+#                          bindings named
 #   commands   X.wasm      components by the command adapter, with X-p1.wasm, the core module
 set -eu
 
@@ -102,6 +103,7 @@ library agent-nn-0625 guest nn digits
 library agent-host guest
 library values
 library metered
+library agent-http http
 
 agent agent agent agent-nn
 agent values values values
@@ -114,6 +116,7 @@ agent nn-probe nn-probe agent-nn
 agent nn-probe-0819 nn-probe agent-nn-0819 -DPROBE_0819
 agent nn-probe-0625 nn-probe agent-nn-0625 -DPROBE_0819 -DPROBE_0625
 agent host-probe host-probe agent-host
+for name in hello-http echo-http http-probe egress-http; do agent "$name" "$name" agent-http; done
 for name in echo spin membomb recurse; do agent "$name" "$name" agent; done
 for name in hello cat flood; do command_guest "$name"; done
 module_guest agent-core
