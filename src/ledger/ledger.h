@@ -26,7 +26,7 @@ enum gb_charge {
     GB_CHARGE_HANDLE,
     GB_CHARGE_TENSOR, /* tensor bytes, slab blocks, results */
     GB_CHARGE_GRAPH,  /* graphs, contexts, jobs */
-    GB_CHARGE_OUTPUT, /* buffered stdout, stderr, answers */
+    GB_CHARGE_OUTPUT, /* buffered stdout, stderr, answers, HTTP fields and bodies */
     GB_CHARGE_VALUE,  /* arguments read from JSON */
     GB_CHARGE_KEPT,   /* nobody's now: kept warm for whoever comes next */
     GB_CHARGE_COUNT

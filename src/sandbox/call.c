@@ -73,6 +73,7 @@ const struct gbw_host gb_call_host = {
     .write = on_write,
     GB_NN_HOST_FIELDS,
     GB_CAPS_HOST_FIELDS,
+    GB_HTTP_HOST_FIELDS,
 };
 
 void gb_call_end_with(struct gb_call *c, struct gb_error *reason) {
@@ -90,12 +91,14 @@ struct lists { /* what gbw_call_new reads, and copies */
     struct gbw_span *args, *env;
     struct gbw_preopen *preopens;
     size_t env_len;
+    struct gbw_http_request http;
 };
 
 static void lists_fini(struct lists *l) {
     gb_free(l->args);
     gb_free(l->env);
     gb_free(l->preopens);
+    gb_free((void *)(uintptr_t)l->http.fields);
 }
 
 static bool copy_env(struct lists *l, const struct gb_grants *g, struct gb_error **err) {
@@ -160,8 +163,13 @@ static bool lists_init(struct lists *l, const struct gb_call_spec *spec, struct 
 
 static bool make_wasm(struct gb_call *c, struct gb_error **err) {
     const struct gb_call_spec *spec = &c->spec;
+    bool is_http = c->program->entry == GB_ENTRY_HTTP;
     struct lists lists;
     if (!lists_init(&lists, spec, err)) {
+        return false;
+    }
+    if (is_http && !gb_call_http_request(c, &lists.http, err)) {
+        lists_fini(&lists);
         return false;
     }
     gb_wake_cell_ref(c->cell); /* the bridge's; it is given back also on failure */
@@ -188,6 +196,9 @@ static bool make_wasm(struct gb_call *c, struct gb_error **err) {
         .instances_max = c->limits.instances,
         .memories_max = GB_MEMORIES_PER_CALL_MAX,
         .tables_max = GB_TABLES_PER_CALL_MAX,
+        .http = is_http ? &lists.http : NULL,
+        .http_fields_bytes_max = c->limits.http_fields_bytes,
+        .http_chunk_bytes = GB_HTTP_CHUNK_BYTES,
     };
     struct gbw_failure f = {0};
     c->wasm = gbw_call_new(c->program->linked, &config, &f);
@@ -227,6 +238,9 @@ static bool check_spec(const struct gb_call_spec *spec, struct gb_error **err) {
                        spec->limits->fuel ? "without" : "with",
                        spec->limits->fuel ? "with" : "without");
     }
+    if (spec->program->entry == GB_ENTRY_HTTP && (!spec->http || !spec->io)) {
+        return gb_fail(err, GB_INTERNAL, "a call that answers HTTP was given no request");
+    }
     return true;
 }
 
@@ -239,6 +253,7 @@ struct gb_call *gb_call_new(struct gb_runner *r, struct gb_sandbox *s, struct gb
     c->runner = r;
     c->spec = *spec;
     c->limits = *spec->limits;
+    c->io = spec->io ? *spec->io : (struct gb_http_io){0};
     c->program = gb_program_ref(spec->program);
     c->started_us = gb_now_us();
     c->deadline_us = gb_deadline_after_us(c->limits.deadline_us);
@@ -276,6 +291,7 @@ void gb_call_free(struct gb_call *c) {
     gb_buf_fini(&c->err_out.kept);
     gb_error_free(c->reason);
     gb_free(c->named);
+    gb_free(c->http_trailers);
     gb_program_unref(c->program);
     gb_free(c);
 }

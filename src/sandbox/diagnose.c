@@ -121,7 +121,7 @@ void gb_diagnose_import(void *diagnosis, const struct gbw_item *item) {
 /* ---- what to run ---- */
 
 struct entries {
-    bool agent, command, start;
+    bool agent, command, start, http;
     char run_type[GB_QUOTE_CAP]; /* of a root export `run` that is no agent's */
     struct gb_buf names;         /* of all exports, cut */
 };
@@ -163,8 +163,12 @@ static void note_export(void *user, const struct gbw_item *item) {
     struct gb_span name = gb_of_bridge(item->name);
     static const char run[] = "wasi:cli/run@0.2.";
     bool is_run = interface.len > sizeof run - 1 && memcmp(interface.ptr, run, sizeof run - 1) == 0;
+    static const char handler[] = "wasi:http/incoming-handler@0.2.";
+    bool is_http = interface.len > sizeof handler - 1 &&
+                   memcmp(interface.ptr, handler, sizeof handler - 1) == 0;
     if (interface.len != 0 && name.len != 0) {
         e->command = e->command || (is_run && gb_span_is(name, "run"));
+        e->http = e->http || (is_http && gb_span_is(name, "handle"));
         return; /* a member: its interface was named before */
     }
     note_name(e, item);
@@ -205,12 +209,28 @@ bool gb_choose_entry(const struct gbw_program *p, const char *name, enum gb_entr
     gb_buf_init(&e.names, 1024);
     gbw_program_exports(p, note_export, &e);
     bool is_component = gbw_program_is_component(p);
-    bool ok = is_component ? e.agent || e.command : e.start;
+    bool ok = is_component ? e.agent || e.command || e.http : e.start;
     if (ok) {
-        *ret_entry = !is_component ? GB_ENTRY_START : e.agent ? GB_ENTRY_AGENT : GB_ENTRY_COMMAND;
+        *ret_entry = !is_component ? GB_ENTRY_START
+                     : e.agent     ? GB_ENTRY_AGENT
+                     : e.command   ? GB_ENTRY_COMMAND
+                                   : GB_ENTRY_HTTP;
     } else {
         say_nothing_to_run(&e, name, is_component, err);
     }
     gb_buf_fini(&e.names);
     return ok;
+}
+
+bool gb_check_http_entry(const struct gbw_program *p, const char *name, struct gb_error **err) {
+    struct entries e = {0};
+    gb_buf_init(&e.names, 1024);
+    gbw_program_exports(p, note_export, &e);
+    if (!e.http) {
+        gb_fail(err, GB_COMPONENT_INVALID, "\"%s\" has nothing that answers HTTP requests", name);
+        gb_hint(err, "It exports %s, but not wasi:http/incoming-handler@0.2.",
+                e.names.len > 0 ? gb_buf_text(&e.names) : "nothing");
+    }
+    gb_buf_fini(&e.names);
+    return e.http;
 }

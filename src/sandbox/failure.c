@@ -24,10 +24,15 @@ static enum gb_code code_of(uint32_t kind) {
         return GB_HANDLE_LIMIT;
     case GBW_LIMIT_HOSTCALL:
     case GBW_LIMIT_ANSWER:
+    case GBW_LIMIT_FIELDS:
         return GB_HOSTCALL_LIMIT;
     case GBW_POOL_FULL:
         return GB_OVERLOADED;
+    case GBW_HTTP_REQUEST:
+        return GB_REQUEST_MALFORMED;
     case GBW_TRAP:
+    case GBW_HTTP_NO_RESPONSE:
+    case GBW_HTTP_UNFINISHED:
         return GB_GUEST_TRAP;
     case GBW_EXIT:
         return GB_GUEST_EXIT;

@@ -120,6 +120,10 @@ static struct gb_error *count_error(const struct gb_call *c, enum gbw_failure_ki
                 c->limits.handles < GB_HANDLES_PER_CALL_MAX
                     ? "Raise the limit with --handles, or let the guest drop what it opened."
                     : "Let the guest drop what it opened; more is not possible.");
+    } else if (kind == GBW_LIMIT_FIELDS) {
+        gb_fail(&error, GB_HOSTCALL_LIMIT, "the guest's HTTP fields take more than %s",
+                gb_text_bytes(c->limits.http_fields_bytes, limit));
+        gb_hint(&error, "Let the guest send fewer or shorter fields; this limit is fixed.");
     } else if (kind == GBW_LIMIT_ANSWER) {
         gb_fail(&error, GB_HOSTCALL_LIMIT, "the guest's answer is longer than %s",
                 gb_text_bytes(c->limits.text_bytes, limit));
@@ -133,6 +137,14 @@ static struct gb_error *count_error(const struct gb_call *c, enum gbw_failure_ki
                 gb_text_bytes(most, limit), gb_text_bytes(c->limits.random_bytes, random));
     }
     return error;
+}
+
+static struct gb_error *response_error(struct gb_call *c, const struct gbw_failure *f) {
+    char line[GB_QUOTE_CAP];
+    struct gb_error *error = NULL;
+    gb_fail(&error, GB_GUEST_TRAP, "%s",
+            gb_text_quote(gb_of_bridge_string(&f->message), line));
+    return with_nn_cause(c, error);
 }
 
 static struct gb_error *size_error(struct gb_call *c, enum gb_code code) {
@@ -161,10 +173,14 @@ static struct gb_error *failure_error(struct gb_call *c, struct gbw_failure *f) 
     case GBW_LIMIT_HANDLES:
     case GBW_LIMIT_ANSWER:
     case GBW_LIMIT_HOSTCALL:
+    case GBW_LIMIT_FIELDS:
         return count_error(c, kind, f);
+    case GBW_HTTP_NO_RESPONSE:
+    case GBW_HTTP_UNFINISHED:
+        return response_error(c, f);
     case GBW_EXIT: /* an agent must answer */
         gb_fail(&error, GB_GUEST_EXIT, "the %s exited with status %d instead of answering",
-                c->program->entry == GB_ENTRY_CALL ? "guest" : "agent", f->exit_status);
+                c->program->entry == GB_ENTRY_AGENT ? "agent" : "guest", f->exit_status);
         return with_nn_cause(c, error);
     case GBW_NONE:
     case GBW_PANIC:
@@ -178,6 +194,7 @@ static struct gb_error *failure_error(struct gb_call *c, struct gbw_failure *f) 
     case GBW_NO_EXPORT:
     case GBW_STOPPED:
     case GBW_POOL_FULL:
+    case GBW_HTTP_REQUEST:
     case GBW_NEEDS_MEMORY64: /* found when the program was compiled */
         break;
     }
@@ -191,8 +208,8 @@ static struct gb_error *guest_error(struct gb_call *c, const struct gbw_string *
     char line[GB_QUOTE_CAP];
     struct gb_span said = gb_of_bridge_string(text);
     struct gb_error *error = NULL;
-    gb_fail(&error, GB_GUEST_ERROR, "the agent answered with the error \"%s\"",
-            gb_text_quote(said, line));
+    gb_fail(&error, GB_GUEST_ERROR, "the %s answered with the error \"%s\"",
+            c->program->entry == GB_ENTRY_HTTP ? "guest" : "agent", gb_text_quote(said, line));
     gb_error_set_value(&error, said.len ? (const char *)said.ptr : "", said.len);
     return with_nn_cause(c, error);
 }
@@ -283,6 +300,9 @@ static struct gb_error *outcome_error(struct gb_call *c, struct gbw_outcome *out
     case GBW_DONE_OK:
         if (c->program->entry == GB_ENTRY_CALL) {
             return take_value(c, outcome, ret);
+        }
+        if (c->program->entry == GB_ENTRY_HTTP) {
+            return NULL; /* its answer went where io says */
         }
         ret->has_exit_status = command;
         return command ? NULL : take_answer(c, &outcome->text, ret);

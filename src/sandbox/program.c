@@ -19,6 +19,8 @@ static enum gbw_entry bridge_entry(enum gb_entry entry) {
         return GBW_ENTRY_COMMAND;
     case GB_ENTRY_CALL:
         return GBW_ENTRY_CALL;
+    case GB_ENTRY_HTTP:
+        return GBW_ENTRY_HTTP;
     case GB_ENTRY_START:
         break;
     }
@@ -37,12 +39,20 @@ static bool diagnose(struct gb_program *p, const struct gb_grants *grants, uint3
         return gb_error_move(err, d.error);
     }
     p->uses_nn = d.uses_nn;
-    /* Sockets stand on io and clocks of the same linker. */
-    *ret_flags = d.link_flags | ((d.link_flags & GBW_LINK_SOCKETS) ? GBW_LINK_WASI : 0);
+    *ret_flags = d.link_flags;
     return true;
 }
 
+/* Sockets and HTTP stand on io and clocks of the same linker. */
+static uint32_t with_needed(uint32_t flags, enum gb_entry entry) {
+    flags |= entry == GB_ENTRY_HTTP || (flags & GBW_LINK_EGRESS) ? (uint32_t)GBW_LINK_HTTP : 0u;
+    return flags | (flags & (GBW_LINK_SOCKETS | GBW_LINK_HTTP) ? (uint32_t)GBW_LINK_WASI : 0u);
+}
+
 static bool choose(struct gb_program *p, const char *call, struct gb_error **err) {
+    if (p->entry == GB_ENTRY_HTTP) {
+        return gb_check_http_entry(p->code, p->name, err);
+    }
     if (!call) {
         return gb_choose_entry(p->code, p->name, &p->entry, err);
     }
@@ -68,7 +78,8 @@ static bool program_link(struct gb_program *p, const struct gb_grants *grants, c
         .call_name = gb_to_bridge(gb_span_of(p->pick.name)),
     };
     struct gbw_failure f = {0};
-    p->linked = gbw_link_new(p->code, flags, bridge_entry(p->entry), &more, &gb_call_host, &f);
+    p->linked = gbw_link_new(p->code, with_needed(flags, p->entry), bridge_entry(p->entry), &more,
+                             &gb_call_host, &f);
     gb_free(customs);
     if (p->linked) {
         return !call || gb_signature_check(gb_program_signature(p), call, p->pick.type, err);
@@ -82,6 +93,34 @@ static bool program_link(struct gb_program *p, const struct gb_grants *grants, c
     return false;
 }
 
+struct wanted {
+    enum gb_entry entry; /* HTTP, or a call's */
+    const char *call;    /* NULL, and not HTTP: the program's own entry is found */
+};
+
+static struct gb_program *program_load(struct gb_sandbox *s, const char *name,
+                                       struct gb_span bytes, const struct gb_limits *limits,
+                                       const struct gb_grants *grants, struct wanted wanted,
+                                       struct gb_error **err) {
+    struct gb_program *p = gb_calloc(1, sizeof *p, err);
+    if (!p) {
+        return NULL;
+    }
+    atomic_init(&p->refs, 1);
+    p->sandbox = s;
+    p->entry = wanted.entry;
+    p->engine_kind = gb_engine_kind(limits, grants);
+    p->name = gb_strdup(name, err);
+    if (p->name) {
+        p->code = gb_program_compile(s, name, bytes, p->engine_kind, limits->program_bytes, err);
+    }
+    if (!p->code || !program_link(p, grants, wanted.call, err)) {
+        gb_program_unref(p);
+        return NULL;
+    }
+    return p;
+}
+
 struct gb_program *gb_program_load(struct gb_sandbox *s, const char *name, struct gb_span bytes,
                                    const struct gb_limits *limits, const struct gb_grants *grants,
                                    struct gb_error **err) {
@@ -92,22 +131,15 @@ struct gb_program *gb_program_load_call(struct gb_sandbox *s, const char *name,
                                         struct gb_span bytes, const struct gb_limits *limits,
                                         const struct gb_grants *grants, const char *call,
                                         struct gb_error **err) {
-    struct gb_program *p = gb_calloc(1, sizeof *p, err);
-    if (!p) {
-        return NULL;
-    }
-    atomic_init(&p->refs, 1);
-    p->sandbox = s;
-    p->engine_kind = gb_engine_kind(limits, grants);
-    p->name = gb_strdup(name, err);
-    if (p->name) {
-        p->code = gb_program_compile(s, name, bytes, p->engine_kind, limits->program_bytes, err);
-    }
-    if (!p->code || !program_link(p, grants, call, err)) {
-        gb_program_unref(p);
-        return NULL;
-    }
-    return p;
+    return program_load(s, name, bytes, limits, grants,
+                        (struct wanted){.entry = GB_ENTRY_CALL, .call = call}, err);
+}
+
+struct gb_program *gb_program_load_http(struct gb_sandbox *s, const char *name,
+                                        struct gb_span bytes, const struct gb_limits *limits,
+                                        const struct gb_grants *grants, struct gb_error **err) {
+    return program_load(s, name, bytes, limits, grants,
+                        (struct wanted){.entry = GB_ENTRY_HTTP}, err);
 }
 
 struct gb_program *gb_program_ref(struct gb_program *p) {

@@ -134,6 +134,23 @@ void gb_call_cancel(struct gb_call *c, enum gb_code code) {
     gb_wake_cell_wake(c->cell);
 }
 
+void gb_call_wake(struct gb_call *c) {
+    gb_wake_cell_wake(c->cell);
+}
+
+struct gb_wake_cell *gb_call_waker_ref(struct gb_call *c) {
+    gb_wake_cell_ref(c->cell);
+    return c->cell;
+}
+
+void gb_call_waker_wake(struct gb_wake_cell *w) {
+    gb_wake_cell_wake(w);
+}
+
+void gb_call_waker_unref(struct gb_wake_cell *w) {
+    gb_wake_cell_unref(w);
+}
+
 /* Takes the call out, frees it, and hands over the result: in this order, so that a new call from
  * within `done` finds its predecessor's charges and slot given back. */
 static void finish(struct gb_runner *r, struct gb_call *c, struct gb_call_result *result) {

@@ -17,6 +17,7 @@
 #include "glovebox/value.h"
 #include "ledger/ledger.h"
 #include "model/model.h"
+#include "sandbox/http_io.h"
 
 struct gb_custom;
 struct gb_sandbox;
@@ -25,6 +26,7 @@ struct gb_runner;
 struct gb_call;
 struct gb_lanes;
 struct gb_flow;
+struct gb_wake_cell;
 
 struct gb_sandbox_options {
     uint64_t stack_bytes;        /* wasm stack of every call; 512 KiB */
@@ -75,6 +77,7 @@ struct gb_limits {
     uint64_t hostcall_bytes;  /* per host call; 0: as memory_bytes */
     uint64_t random_bytes;    /* per host call: 64 KiB */
     uint64_t text_bytes;      /* argument and answer: 1 MiB */
+    uint64_t http_fields_bytes; /* of one map of HTTP fields that the guest makes: 64 KiB */
     uint64_t program_bytes;   /* 32 MiB */
 };
 struct gb_limits gb_limits_default(void);
@@ -99,7 +102,13 @@ struct gb_grants {
     size_t interfaces_len;
 };
 
-enum gb_entry { GB_ENTRY_AGENT, GB_ENTRY_COMMAND, GB_ENTRY_START, GB_ENTRY_CALL };
+enum gb_entry {
+    GB_ENTRY_AGENT,
+    GB_ENTRY_COMMAND,
+    GB_ENTRY_START,
+    GB_ENTRY_CALL,
+    GB_ENTRY_HTTP /* wasi:http/incoming-handler@0.2; chosen by itself where there is no other */
+};
 
 /* Compiles, diagnoses missing imports and grants, links. name is for messages. The engine follows
  * from limits->fuel. Errors: wasm-invalid, component-invalid, import-missing, grant-missing,
@@ -115,7 +124,12 @@ struct gb_program *gb_program_load_call(struct gb_sandbox *s, const char *name,
                                         struct gb_span bytes, const struct gb_limits *limits,
                                         const struct gb_grants *grants, const char *call,
                                         struct gb_error **err);
-/* Of a program loaded so; NULL otherwise. Lives as long as the program. */
+/* The same, to answer HTTP requests with wasi:http/incoming-handler, whatever else it exports.
+ * Errors also: component-invalid (it exports none). */
+struct gb_program *gb_program_load_http(struct gb_sandbox *s, const char *name,
+                                        struct gb_span bytes, const struct gb_limits *limits,
+                                        const struct gb_grants *grants, struct gb_error **err);
+/* Of a program loaded for a call; NULL otherwise. Lives as long as the program. */
 const struct gb_signature *gb_program_signature(const struct gb_program *p);
 const char *gb_program_call_type(const struct gb_program *p); /* "func(name: string) -> string" */
 /* How large a program's file may be: one of compiled code is larger than its program. */
@@ -228,6 +242,13 @@ struct gb_call_spec {
     size_t args_len;
     const struct gb_capabilities *capabilities; /* borrowed until done; NULL: told to nobody */
     const char *traceparent;                    /* the same; NULL: none */
+    /* GB_ENTRY_HTTP, both; *io is copied, and entered until done was called (not from within). The
+     * call is done when the guest has returned and its response has ended. Its errors, beside
+     * those of any call: guest-error (the guest answered with an error-code, the error's value),
+     * guest-trap (also: it returned without a response, or dropped the body of one unfinished),
+     * hostcall-limit (also: http_fields_bytes). Of a guest that traps nothing more is passed on. */
+    const struct gb_http_request *http; /* borrowed until gb_runner_call returns */
+    const struct gb_http_io *io;        /* the same */
     /* Live output, within the output limit; NULL: captured in the result. */
     void (*output)(void *user, enum gb_output_stream stream, struct gb_span bytes);
     /* Once, from gb_runner_step, never from gb_runner_call. Takes the result. */
@@ -260,6 +281,13 @@ struct gb_call *gb_runner_call(struct gb_runner *r, const struct gb_call_spec *s
 /* Ends a call with that code (cancelled, interrupted); done comes from a later step. From the
  * runner's thread. */
 void gb_call_cancel(struct gb_call *c, enum gb_code code);
+/* Polls the call again soon: what an io function waited for has happened. On the runner's thread
+ * until done was called, and from within the io functions. */
+void gb_call_wake(struct gb_call *c);
+/* The same from any thread, also after the call's end: a counted reference. */
+struct gb_wake_cell *gb_call_waker_ref(struct gb_call *c);
+void gb_call_waker_wake(struct gb_wake_cell *w);
+void gb_call_waker_unref(struct gb_wake_cell *w);
 /* Readable when gb_runner_step has something to do. */
 int gb_runner_fd(const struct gb_runner *r);
 /* Waits up to wait_ms (-1: until something happens; 0: not at all), then does what there is to do.

@@ -150,6 +150,9 @@ void gb_diagnose_import(void *diagnosis, const struct gbw_item *item);
 bool gb_choose_entry(const struct gbw_program *p, const char *name, enum gb_entry *ret_entry,
                      struct gb_error **err);
 
+/* Whether it exports wasi:http/incoming-handler; component-invalid where it does not. */
+bool gb_check_http_entry(const struct gbw_program *p, const char *name, struct gb_error **err);
+
 /* ---- export.c ---- */
 
 struct gb_export_pick {
@@ -321,6 +324,8 @@ struct gb_call {
     const struct gb_model_info *inference; /* that it waits for; NULL */
     struct gb_nn_named *named;             /* room for the inputs of compute */
     size_t named_cap;
+    struct gb_http_io io;            /* GB_ENTRY_HTTP */
+    struct gbw_field *http_trailers; /* of the request, in the bridge's form */
     struct gb_host_call *custom_memory; /* of the last entry of an embedder's function */
     char id[GB_CALL_ID_CAP]; /* empty until somebody asks */
 };
@@ -387,6 +392,27 @@ void gb_host_log(void *user, uint32_t level, struct gbw_span message,
                  const struct gbw_field *fields, size_t fields_len);
 bool gb_host_context_text(void *user, enum gbw_context which, struct gbw_span *ret_text);
 uint64_t gb_host_context_time_us(void *user);
+
+/* host_http.c */
+#define GB_HTTP_HOST_FIELDS                                                                        \
+    .http_request_body = gb_host_http_request_body,                                                \
+    .http_request_trailers = gb_host_http_request_trailers,                                        \
+    .http_response_head = gb_host_http_response_head,                                              \
+    .http_response_body = gb_host_http_response_body,                                              \
+    .http_response_end = gb_host_http_response_end, .http_charge = gb_host_http_charge,            \
+    .http_uncharge = gb_host_http_uncharge, .http_egress = gb_host_http_egress
+enum gbw_io gb_host_http_request_body(void *user, uint8_t *to, size_t cap, size_t *ret_len);
+void gb_host_http_request_trailers(void *user, const struct gbw_field **ret_fields,
+                                   size_t *ret_len);
+enum gbw_io gb_host_http_response_head(void *user, uint32_t status,
+                                       const struct gbw_field *fields, size_t fields_len);
+enum gbw_io gb_host_http_response_body(void *user, struct gbw_span bytes, size_t *ret_taken);
+void gb_host_http_response_end(void *user, const struct gbw_field *trailers, size_t trailers_len);
+bool gb_host_http_charge(void *user, uint64_t bytes);
+void gb_host_http_uncharge(void *user, uint64_t bytes);
+enum gbw_egress gb_host_http_egress(void *user, const struct gbw_http_request *request);
+/* The call's request in the bridge's form, charged; ret->fields is the caller's (gb_free). */
+bool gb_call_http_request(struct gb_call *c, struct gbw_http_request *ret, struct gb_error **err);
 
 /* The deadline has passed while an inference runs: the reason names its model. */
 void gb_call_blame_inference(struct gb_call *c);

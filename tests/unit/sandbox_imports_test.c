@@ -49,9 +49,9 @@ static void older_calls_under_the_newer_wasi_nn(void **state) {
 
 static void grants_missing_and_not_built(void **state) {
     struct bench *b = *state;
-    assert_load_fails(b, IMPORTS("wasi:http/types@0.2.0"), GB_GRANT_MISSING,
-                      "the program imports \"wasi:http/types@0.2.0\", which needs the grant "
-                      "\"http\"",
+    assert_load_fails(b, IMPORTS("wasi:http/outgoing-handler@0.2.0"), GB_GRANT_MISSING,
+                      "the program imports \"wasi:http/outgoing-handler@0.2.0\", which needs the "
+                      "grant \"http\"",
                       "Add --grant http if the program may use it.");
     assert_load_fails(b, IMPORTS("wasi:keyvalue/store@0.2.0-draft2"), GB_GRANT_MISSING, NULL,
                       "Add --grant kv if the program may use it.");
@@ -60,10 +60,15 @@ static void grants_missing_and_not_built(void **state) {
                       "\"sockets\"",
                       "Add --grant sockets if the program may use it.");
     b->grants.http = b->grants.kv = b->grants.sockets = true;
-    assert_load_fails(b, IMPORTS("wasi:http/types@0.2.0"), GB_UNSUPPORTED,
-                      "the program imports \"wasi:http/types@0.2.0\": the grant \"http\" is not "
-                      "built yet",
+    assert_load_fails(b, IMPORTS("wasi:keyvalue/store@0.2.0-draft2"), GB_UNSUPPORTED,
+                      "the program imports \"wasi:keyvalue/store@0.2.0-draft2\": the grant \"kv\" "
+                      "is not built yet",
                       INSPECT);
+    assert_load_fails(b, IMPORTS("wasi:http/incoming-handler@0.2.0"), GB_UNSUPPORTED, NULL, NULL);
+    assert_load_fails(b, IMPORTS("wasi:http/types@0.3.0"), GB_IMPORT_MISSING,
+                      "the program imports \"wasi:http/types@0.3.0\"; this host has 0.2.0 to "
+                      "0.2.12",
+                      NULL);
     assert_load_fails(b, IMPORTS("wasi:config/store@0.2.0-draft-2024-09-27"), GB_UNSUPPORTED,
                       "the program imports \"wasi:config/store@0.2.0-draft-2024-09-27\", which is "
                       "not built yet",
@@ -71,6 +76,9 @@ static void grants_missing_and_not_built(void **state) {
     assert_load_fails(b, IMPORTS("fermyon:spin/llm@2.0.0"), GB_UNSUPPORTED, NULL, NULL);
     /* Granted and built: what is left to say is that there is nothing to run. */
     assert_load_fails(b, IMPORTS("wasi:sockets/network@0.2.9"), GB_COMPONENT_INVALID, NULL, NULL);
+    assert_load_fails(b, IMPORTS("wasi:http/outgoing-handler@0.2.0"), GB_COMPONENT_INVALID, NULL,
+                      NULL);
+    assert_load_fails(b, IMPORTS("wasi:http/types@0.2.3"), GB_COMPONENT_INVALID, NULL, NULL);
 }
 
 static void satisfied_imports_are_linked(void **state) {

@@ -203,7 +203,7 @@ static void inspection_lists_imports_and_exports(void **state) {
     struct gb_inspection i;
     struct gb_error *error = NULL;
     const char *text = "(component (import \"wasi:io/error@0.2.3\" (instance))"
-                       " (import \"wasi:http/types@0.2.0\" (instance))"
+                       " (import \"wasi:http/outgoing-handler@0.2.0\" (instance))"
                        " (import \"x:y/z@1.0.0\" (instance)))";
     assert_true(
         gb_program_inspect(b->sandbox, "guest.wasm", gb_span_of(text), &b->grants, &i, &error));
