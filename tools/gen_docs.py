@@ -144,6 +144,8 @@ CONSTANTS = [
     ("model/quarantine.h", "GB_QUARANTINE_DEATHS", "COUNT",
      "workers that one request may kill before it is quarantined"),
     ("model/quarantine.h", "GB_QUARANTINE_MAX", "COUNT", "requests in quarantine"),
+    ("sandbox/http_io.h", "GB_HTTP_CHUNK_BYTES", "BYTES",
+     "one write of a guest to an HTTP body, and one read; two writes wait for the client"),
     ("host/host.h", "GB_METRICS_NAMES_MAX", "COUNT", "names of metrics of a tenant's guests"),
     ("host/host.h", "GB_METRICS_NAME_BYTES_MAX", "BYTES", "the name of a metric"),
     ("host/host.h", "GB_GUEST_LOG_LINE_MAX", "BYTES", "a line that a guest logs; the rest is cut"),

@@ -27,8 +27,9 @@ static const struct gb_option run_rows[] = {
     {.name = "stdin", .kind = GB_OPTION_FLAG, .offset = AT(guest_stdin),
      .help = "The guest reads our stdin; closed by default."},
     {.name = "grant", .kind = GB_OPTION_LIST, .offset = AT(grants), .value = "NAME",
-     .help = "Grant nn-load, http, kv, sockets or memory64; only memory64 (64-bit memory) is "
-             "built into this version."},
+     .help = "Grant nn-load, http, kv, sockets or memory64. Built into this version are memory64 "
+             "(64-bit memory) and http (requests of the guest's own, which are all denied until "
+             "egress can be configured)."},
     {.name = "memory", .kind = GB_OPTION_SIZE, .offset = AT(memory), .value = "SIZE",
      .initial = "64MiB", .max = 8 * GB_GIB, .help = "Linear memory, summed over the call."},
     {.name = "tables", .kind = GB_OPTION_COUNT, .offset = AT(tables), .value = "N",
@@ -90,20 +91,22 @@ static bool not_built(struct gb_error **err, const char *what) {
 }
 
 /* Of the others only the names are known yet. */
-#define GRANT_BUILT "memory64"
+static bool grant_built(const char *name) {
+    return strcmp(name, "memory64") == 0 || strcmp(name, "http") == 0;
+}
 
 static bool check_grants(const struct gb_option_list *list, struct gb_error **err) {
     static const char *const names[] = {"nn-load", "http", "kv", "sockets", "memory64"};
     for (size_t i = 0; i < list->len; i++) {
         for (size_t k = 0; k < GB_COUNT(names); k++) {
-            if (strcmp(names[k], list->items[i]) == 0 && strcmp(names[k], GRANT_BUILT) != 0) {
+            if (strcmp(names[k], list->items[i]) == 0 && !grant_built(names[k])) {
                 gb_fail(err, GB_UNSUPPORTED, "the grant \"%s\" is not built into this version",
                         names[k]);
                 return gb_hint(err, "wasi:nn on the models of the registry, clocks and random "
                                     "numbers need no grant.");
             }
         }
-        if (strcmp(list->items[i], GRANT_BUILT) == 0) {
+        if (grant_built(list->items[i])) {
             continue;
         }
         gb_fail(err, GB_USAGE_ERROR, "--grant names the unknown grant \"%s\"", list->items[i]);
@@ -199,7 +202,8 @@ static void fill_options(const struct gb_run_values *v, struct gb_run_options *o
     gb_grant_options_default(&o->grants);
     o->grants.stdin_inherited = v->guest_stdin;
     for (size_t i = 0; i < v->grants.len; i++) {
-        o->grants.memory64 |= strcmp(v->grants.items[i], GRANT_BUILT) == 0;
+        o->grants.memory64 |= strcmp(v->grants.items[i], "memory64") == 0;
+        o->grants.http |= strcmp(v->grants.items[i], "http") == 0;
     }
     o->grants.all_models = v->allow_models.len == 0;
     o->grants.models = v->allow_models.items;

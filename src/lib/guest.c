@@ -197,6 +197,10 @@ static bool guest_load(struct gb_guest *g, const char *path, const char *functio
     g->program = gb_program_load_call(g->host->sandbox, path, gb_span_make(bytes, len), &g->limits,
                                       &g->grants.grants, function, err);
     gb_free(bytes);
+    if (g->program && gb_program_entry(g->program) == GB_ENTRY_HTTP) {
+        gb_fail(err, GB_UNSUPPORTED, "\"%s\" answers HTTP requests; it has nothing to run", path);
+        return gb_hint(err, "Serve it: glovebox serve %s", path);
+    }
     return g->program != NULL;
 }
 

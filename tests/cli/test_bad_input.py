@@ -192,7 +192,7 @@ def test_an_interface_that_needs_a_grant(tmp_path, name, grant):
 
 
 @pytest.mark.parametrize("name, grant", [
-    ("wasi:http/outgoing-handler@0.2.0", "http"), ("wasi:keyvalue/store@0.2.0-draft2", "kv"),
+    ("wasi:sockets/tcp@0.2.0", "sockets"), ("wasi:keyvalue/store@0.2.0-draft2", "kv"),
 ])
 def test_a_grant_that_is_not_built_yet(tmp_path, name, grant):
     out = run_bytes(tmp_path, wat.agent(wat.interface(name)), "--grant", grant)

@@ -55,6 +55,7 @@ def material(tmp_path_factory):
         wat.agent(wat.interface("wasi:nn/graph@0.2.0-rc-2031-01-01")))
     (folder / "older.wat").write_text(wat.agent(wat.older_nn_calls("0.2.0-rc-2024-10-28")))
     (folder / "http.wat").write_text(wat.agent(wat.interface("wasi:http/outgoing-handler@0.2.0")))
+    (folder / "kv.wat").write_text(wat.agent(wat.interface("wasi:keyvalue/store@0.2.0-draft2")))
     (folder / "trap.wat").write_text(wat.command(body="(unreachable)"))
     (folder / "text.so").write_text("This is no library.\n")
     (folder / "none").mkdir()

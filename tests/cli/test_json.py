@@ -329,6 +329,18 @@ def test_inspect_a_module():
     assert "_start" in {e["name"] for e in out.json["exports"]}
 
 
+def test_inspect_a_component_that_answers_http():
+    out = gb.glovebox("inspect", "--json", gb.GUESTS / "egress-http.wasm")
+    check_inspection(out.json)
+    assert out.status == 0 and out.json["entry"] == "wasi:http/incoming-handler", repr(out)
+    found = {i["name"]: i for i in out.json["imports"]}
+    assert found["wasi:http/types"]["satisfied"] is True
+    assert found["wasi:http/outgoing-handler"]["satisfied"] is False
+    assert found["wasi:http/outgoing-handler"]["grant"] == "http"
+    handle = {e["name"]: e["type"] for e in out.json["exports"]}
+    assert "wasi:http/incoming-handler@0.2.0#handle" in handle, repr(out)
+
+
 def test_inspect_shows_what_is_missing_and_what_needs_a_grant(tmp_path):
     imports = wat.interface("acme:tools/search@1.2.3", "find") + wat.interface(
         "wasi:http/outgoing-handler@0.2.0")
