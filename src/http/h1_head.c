@@ -7,6 +7,8 @@
 #include "http/h1_internal.h"
 
 #define LENGTH_DIGITS_MAX 19
+/* Each is looked for among all fields. */
+#define OPTIONS_MAX 16
 
 /* While the fields are walked. */
 struct walk {
@@ -15,6 +17,7 @@ struct walk {
     bool close;
     bool keep_alive;
     bool expects;
+    unsigned options;
 };
 
 static bool refuse(struct gb_error **err, const char *hint) {
@@ -90,6 +93,9 @@ static bool read_connection(struct gb_span value, const struct gb_h1_fields *fie
         const uint8_t *comma = memchr(value.ptr + at, ',', value.len - at);
         size_t end = comma ? (size_t)(comma - value.ptr) : value.len;
         struct gb_span option = gb_h1_trim(value.ptr + at, end - at);
+        if (option.len > 0 && ++w->options > OPTIONS_MAX) {
+            return gb_h1_malformed(err, "connection lists more than %d options", OPTIONS_MAX);
+        }
         if (option.len > 0 && !read_option(option, fields, w, err)) {
             return false;
         }

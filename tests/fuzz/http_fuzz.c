@@ -129,6 +129,9 @@ static void route(const struct gb_http_head *h) {
 
 static void check_head(const struct gb_http_head *h) {
     require(h->path.len > 0 && (h->path.ptr[0] == '/' || gb_span_is(h->path, "*")), "a path");
+    require(h->path_with_query.ptr[0] == '/' || gb_span_is(h->path, "*"), "a path for guests");
+    require(h->path_with_query.len == h->path_raw.len + h->query.len + h->has_query,
+            "of path and query");
     require(h->path.len <= GB_MAX(h->target.len, (size_t)1), "a path no longer than its target");
     require(!memchr(h->path.ptr, '\0', h->path.len), "a path without NUL");
     require(!memmem(h->path.ptr, h->path.len, "/../", 4), "a path without dots");

@@ -12,7 +12,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/num.h"
-#include "http/h1_parse.h"
+#include "http/h1_internal.h"
 #include "http_vectors.h"
 
 /* What the events said, as text: equal however the bytes are cut. */
@@ -361,6 +361,46 @@ static void a_route_lowers_the_body(void **state) {
     }
 }
 
+static void fields_are_found_by_name(void **state) {
+    (void)state;
+    struct gb_http_field fields[] = {{gb_span_of("a"), gb_span_of("1")},
+                                     {gb_span_of("ab"), gb_span_of("2")},
+                                     {gb_span_of("ab"), gb_span_of("3")}};
+    struct gb_http_head head = {.fields = fields, .fields_len = GB_COUNT(fields)};
+    assert_ptr_equal(gb_http_find(&head, "a"), &fields[0]);
+    assert_ptr_equal(gb_http_find(&head, "ab"), &fields[1]);
+    assert_null(gb_http_find(&head, "abc"));
+    assert_true(gb_http_field_is_hop_by_hop(gb_span_of("Transfer-Encoding")));
+    assert_false(gb_http_field_is_hop_by_hop(gb_span_of("transfer-encodings")));
+}
+
+/* What llhttp refuses first, our own reader refuses as well. */
+static void our_reader_alone(void **state) {
+    (void)state;
+    static const char *const heads[] = {P H C "Content-Length: 3\r\n" E,
+                                        P H "Content-Length: 3\r\n" C E,
+                                        P H "X: a\n\r\n" E,
+                                        P H " X: a\r\n" E,
+                                        P H "X : a\r\n" E,
+                                        P H C C E,
+                                        P H "X: \r\r\n" E,
+                                        P H "Content-Length: 0x1\r\n" E};
+    for (size_t i = 0; i < GB_COUNT(heads); i++) {
+        struct gb_h1_block block = {0};
+        struct gb_h1_fields fields = {0};
+        struct gb_h1_line line = {.end = sizeof P - 1};
+        struct gb_http_head head;
+        struct gb_error *err = NULL;
+        assert_true(gb_h1_block_append(&block, gb_span_of(heads[i]), NULL));
+        assert_true(gb_h1_read_line(gb_span_of("POST / HTTP/1.1"), 100, &line, NULL));
+        assert_false(gb_h1_read_head(&block, &line, &small, &fields, &head, &err));
+        assert_int_equal(err->code, GB_REQUEST_MALFORMED);
+        gb_error_free(err);
+        gb_h1_block_fini(&block);
+        gb_h1_fields_fini(&fields);
+    }
+}
+
 static void a_body_lowered_on_its_way(void **state) {
     (void)state;
     for (uint64_t body_max = 4; body_max <= 5; body_max++) {
@@ -499,6 +539,8 @@ int main(void) {
         cmocka_unit_test(a_stop_at_the_head_of_a_message_without_a_body),
         cmocka_unit_test(no_message_follows_the_last),
         cmocka_unit_test(a_route_lowers_the_body),
+        cmocka_unit_test(fields_are_found_by_name),
+        cmocka_unit_test(our_reader_alone),
         cmocka_unit_test(a_body_lowered_on_its_way),
         cmocka_unit_test(the_client_may_close_its_side),
         cmocka_unit_test(messages_do_not_show_raw_bytes),

@@ -249,6 +249,9 @@ static const struct vector vectors[] = {
     V("connection names the host", FIELD("Connection: host"), BAD),
     V("connection names the length", POST("Connection: content-length\r\nContent-Length: 1", "a"),
       BAD),
+    V("connection lists 16 options", FIELD("Connection: a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,,p"), OK(1)),
+    V("connection lists 17 options", FIELD("Connection: a,b,c,d,e,f,g,h,i,j,k,l,m,n,o\r\n"
+                                           "Connection: p, q"), BAD),
     V("connection is no list of tokens", FIELD("Connection: a b"), BAD),
 
     /* ---- where the body ends ---- */

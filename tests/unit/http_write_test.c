@@ -276,6 +276,23 @@ static void trailers_only_behind_chunks(void **state) {
     gb_buf_fini(&s.out);
 }
 
+static void trailers_are_bounded(void **state) {
+    (void)state;
+    static char big[GB_H1_RESPONSE_TRAILER_BYTES_MAX];
+    memset(big, 'x', sizeof big);
+    struct gb_h1_response r = {.status = 200, .keep_alive = true, .body = GB_H1_BODY_STREAM};
+    struct gb_http_field t = {gb_span_of("a"), gb_span_make(big, sizeof big - 1)};
+    for (unsigned over = 0; over < 2; over++) {
+        struct sent s = send_trailed(&get_1_1, &r, none, &t, 1);
+        assert_int_equal(s.end_ok, over == 0);
+        assert_int_equal(s.out.len > sizeof big, over == 0);
+        assert_string_equal(gb_buf_text(&s.out) + s.out.len - 4, "\r\n\r\n");
+        gb_error_free(s.err);
+        gb_buf_fini(&s.out);
+        t.value.len = sizeof big;
+    }
+}
+
 static void frames_for_vectors(void **state) {
     (void)state;
     struct gb_h1_response r = {.status = 200, .keep_alive = true, .body = GB_H1_BODY_STREAM};
@@ -374,6 +391,7 @@ int main(void) {
         cmocka_unit_test(bad_heads_write_nothing),
         cmocka_unit_test(the_head_is_bounded),
         cmocka_unit_test(trailers_only_behind_chunks),
+        cmocka_unit_test(trailers_are_bounded),
         cmocka_unit_test(frames_for_vectors),
         cmocka_unit_test(memory_may_run_out_anywhere),
         cmocka_unit_test(dates),
