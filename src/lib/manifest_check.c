@@ -146,7 +146,8 @@ static void check_imports(struct check *c, const struct gb_manifest_component *c
 static const char *entry_text(const struct gb_inspection *i) {
     static const char *const names[] = {[GB_ENTRY_AGENT] = "agent",
                                         [GB_ENTRY_COMMAND] = "wasi:cli/run",
-                                        [GB_ENTRY_START] = "_start"};
+                                        [GB_ENTRY_START] = "_start",
+                                        [GB_ENTRY_HTTP] = "wasi:http/incoming-handler"};
     return i->has_entry && (unsigned)i->entry < GB_COUNT(names) ? names[i->entry] : NULL;
 }
 

@@ -29,6 +29,7 @@ pub struct User {
     pub out: Vec<u8>,
     pub out_max: Option<usize>,
     pub nn: crate::nn::Native,
+    pub http: crate::http::Peer,
 }
 
 /// # Safety
@@ -80,7 +81,7 @@ pub fn host() -> Host {
         table_growing: Some(table_growing),
         table_grow_failed: Some(table_grow_failed),
         write: Some(write),
-        ..crate::nn::host()
+        ..crate::http::host()
     }
 }
 

@@ -5,6 +5,7 @@
 mod abi;
 mod calls;
 mod fixture;
+mod http;
 mod limits;
 mod nn;
 mod programs;
