@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Memory that is freed all at once: blocks that double, up to a size. */
+#include <string.h>
+
 #include "base/alloc.h"
 #include "base/num.h"
 #include "manifest/manifest_internal.h"
@@ -8,18 +10,19 @@
 #define BLOCK_BYTES_MAX ((size_t)1 << 20)
 #define ALIGN ((uint64_t)_Alignof(max_align_t))
 
+static size_t header_bytes(void) {
+    return (size_t)gb_round_up_u64(sizeof(struct gb_arena_block), ALIGN);
+}
+
 void gb_arena_fini(struct gb_arena *a) {
     struct gb_arena_block *b = a->blocks;
     while (b) {
         struct gb_arena_block *next = b->next;
+        explicit_bzero((char *)b + header_bytes(), b->used); /* secrets lie here */
         gb_free(b);
         b = next;
     }
     a->blocks = NULL;
-}
-
-static size_t header_bytes(void) {
-    return (size_t)gb_round_up_u64(sizeof(struct gb_arena_block), ALIGN);
 }
 
 static bool add_block(struct gb_arena *a, size_t bytes, struct gb_error **err) {

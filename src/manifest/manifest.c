@@ -36,17 +36,9 @@ struct gb_manifest *gb_manifest_ref(const struct gb_manifest *m) {
     return &b->m;
 }
 
-/* Secrets lie in the arena. */
-static void wipe(struct gb_arena *a) {
-    for (struct gb_arena_block *b = a->blocks; b; b = b->next) {
-        explicit_bzero(b + 1, b->used);
-    }
-}
-
 void gb_manifest_unref(const struct gb_manifest *m) {
     struct box *b = box_of(m);
     if (b && atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) == 1) {
-        wipe(&b->arena);
         gb_arena_fini(&b->arena);
         gb_free(b);
     }
@@ -168,7 +160,6 @@ static struct gb_manifest *load(struct gb_span text, const char *path, bool prog
         fail_first(findings, err);
     }
     bool good = ok && findings->errors_len == 0;
-    wipe(&r.scratch);
     gb_arena_fini(&r.scratch);
     if (!good) {
         gb_manifest_unref(&b->m);
