@@ -50,9 +50,9 @@ which takes every request. A `[tenant.default]` without keys, hosts and proxy-na
 else claims; without it such a request is answered `unauthorized`.
 
 **Routes.** Of the routes whose path, method and tenant fit, the most exact path wins: from the left
-a text before a `:param` before `...`, a longer one before a shorter one; then a route of the very
-tenant; then the first in the file. `/x/...` takes `/x` and `/x/`, too. A route that never runs is a
-warning, two that take the same requests are an error.
+a text before a `:param` before `...`. `/x/...` takes `/x` and `/x/`, too; `GET` includes `HEAD`.
+Two routes that take the same requests are an error; `glovebox check` lists which route comes before
+which other.
 
 **Limits.** Those of a component or a tenant win over `[limits]`; where both say something, the
 smaller one holds.

@@ -25,10 +25,12 @@ struct gb_host_options;
 
 /* Checks a manifest and what it names: files, digests, imports against grants, models, how routes
  * enter their components, routes that hide others. Fails only where the file cannot be read.
- * {"ok","file","kind","errors":[E],"warnings":[E],"left_out":N,"components":[{"name","source",
- * "digest","bytes","entry"}],"models":[{"name","source","digest","bytes"}],"routes":[{"path",
- * "methods","answers","kind"}]}; E as gb_error_json writes it. *ret_exit_status: 0, or that of the
- * first error. options may be NULL. */
+ * {"ok","file","kind","errors":[E],"warnings":[E],"left_out":N,
+ * "components":[{"name","source","digest","bytes","entry"}],
+ * "models":[{"name","source","digest","bytes"}],
+ * "routes":[{"path","methods","answers","kind"}],"shadows":[{"path","takes_from"}]};
+ * E as gb_error_json writes it. *ret_exit_status: 0, or that of the first error. options may be
+ * NULL. */
 char *gb_manifest_check_json(const char *path, const struct gb_host_options *options,
                              int *ret_exit_status, struct gb_error **err);
 /* Every value that a manifest comes to, and where it came from:

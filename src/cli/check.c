@@ -59,6 +59,19 @@ static void append_routes(struct gb_buf *out, yyjson_val *root) {
     }
 }
 
+static void append_shadows(struct gb_buf *out, yyjson_val *root) {
+    size_t index;
+    size_t count;
+    yyjson_val *shadow;
+    yyjson_arr_foreach(yyjson_obj_get(root, "shadows"), index, count, shadow) {
+        (void)gb_buf_append_text(out, "  ", NULL);
+        gb_describe_append(out, shadow, "path");
+        (void)gb_buf_append_text(out, " comes before ", NULL);
+        gb_describe_append(out, shadow, "takes_from");
+        (void)gb_buf_append_text(out, "\n", NULL);
+    }
+}
+
 static void render(struct gb_buf *out, yyjson_val *root) {
     print_findings("error", yyjson_obj_get(root, "errors"));
     print_findings("warning", yyjson_obj_get(root, "warnings"));
@@ -78,6 +91,7 @@ static void render(struct gb_buf *out, yyjson_val *root) {
                                yyjson_arr_size(yyjson_obj_get(root, "models")),
                                yyjson_arr_size(yyjson_obj_get(root, "routes")));
     append_routes(out, root);
+    append_shadows(out, root);
 }
 
 static int check_main(const struct gb_verb *verb, int argc, char **argv) {

@@ -70,4 +70,7 @@ struct gb_registry_options gb_lib_registry_options(const struct gb_host_options 
                                                    struct gb_account *host_account);
 struct gb_sandbox_options gb_lib_sandbox_options(const struct gb_host_options *options);
 
+/* "agent", "wasi:cli/run"; NULL: nothing that can be entered. */
+const char *gb_lib_entry_text(const struct gb_inspection *i);
+
 #endif

@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/num.h"
+#include "http/route.h"
 #include "lib/json.h"
 #include "lib/lib.h"
 #include "manifest/manifest.h"
@@ -20,7 +21,8 @@
 
 struct check {
     struct gb_json j;
-    yyjson_mut_val *errors, *warnings, *components, *models, *routes;
+    yyjson_mut_val *errors, *warnings, *components, *models, *routes, *shadows;
+    const struct gb_manifest_tenant *tenant; /* whose routes are compared; NULL: everybody's */
     size_t errors_len, left_out;
     int exit_status; /* of the first error */
     struct gb_host *host;
@@ -143,14 +145,6 @@ static void check_imports(struct check *c, const struct gb_manifest_component *c
     }
 }
 
-static const char *entry_text(const struct gb_inspection *i) {
-    static const char *const names[] = {[GB_ENTRY_AGENT] = "agent",
-                                        [GB_ENTRY_COMMAND] = "wasi:cli/run",
-                                        [GB_ENTRY_START] = "_start",
-                                        [GB_ENTRY_HTTP] = "wasi:http/incoming-handler"};
-    return i->has_entry && (unsigned)i->entry < GB_COUNT(names) ? names[i->entry] : NULL;
-}
-
 static void check_component(struct check *c, size_t index) {
     const struct gb_manifest_component *component = &c->m->components[index];
     struct gb_manifest_limits limits = gb_manifest_limits_of(c->m, component, NULL);
@@ -184,7 +178,7 @@ static void check_component(struct check *c, size_t index) {
     gb_json_add_text(&c->j, object, "source", component->source);
     gb_json_add_text(&c->j, object, "digest", digest[0] ? digest : NULL);
     gb_json_add_u64(&c->j, object, "bytes", len);
-    gb_json_add_text(&c->j, object, "entry", c->inspected[index] ? entry_text(i) : NULL);
+    gb_json_add_text(&c->j, object, "entry", c->inspected[index] ? gb_lib_entry_text(i) : NULL);
     (void)yyjson_mut_arr_append(c->components, object);
 }
 
@@ -322,6 +316,69 @@ static void check_route(struct check *c, const struct gb_manifest_route *route) 
     }
 }
 
+/* ---- routes together, in the table that serves them ---- */
+
+static unsigned methods_of(const struct gb_manifest_route *r) {
+    unsigned methods = 0;
+    for (size_t i = 0; i < r->methods.len; i++) {
+        methods |= GB_HTTP_METHOD_BIT(gb_http_method_of(gb_span_of(r->methods.items[i])));
+    }
+    return methods;
+}
+
+static void add_shadow(void *user, void *closer, void *wider) {
+    struct check *c = user;
+    const struct gb_manifest_route *a = closer;
+    const struct gb_manifest_route *b = wider;
+    if (c->tenant && a->tenant != c->tenant && b->tenant != c->tenant) {
+        return; /* told for everybody */
+    }
+    if (yyjson_mut_arr_size(c->shadows) >= ERRORS_MAX) {
+        c->left_out++;
+        return;
+    }
+    yyjson_mut_val *object = yyjson_mut_obj(c->j.doc);
+    gb_json_add_text(&c->j, object, "path", a->path);
+    gb_json_add_text(&c->j, object, "takes_from", b->path);
+    (void)yyjson_mut_arr_append(c->shadows, object);
+}
+
+static void check_table(struct check *c, const struct gb_manifest_tenant *t) {
+    struct gb_error *e = NULL;
+    struct gb_routes *table = gb_routes_new(&e);
+    bool any = !t;
+    for (size_t i = 0; table && i < c->m->routes_len; i++) {
+        const struct gb_manifest_route *r = &c->m->routes[i];
+        any = any || r->tenant == t;
+        if ((!r->tenant || r->tenant == t) &&
+            !gb_routes_add(table, r->path, methods_of(r), (void *)(uintptr_t)r, &e)) {
+            add_at(c, &r->at, "route", r->path, gb_take(&e));
+        }
+    }
+    c->tenant = t;
+    if (table && any && c->errors_len == 0) {
+        gb_routes_shadows(table, add_shadow, c);
+    }
+    gb_routes_free(table);
+    gb_error_free(e);
+}
+
+/* The table of everybody, and those of the tenants that have routes of their own. */
+static void check_tables(struct check *c) {
+    const struct gb_manifest *m = c->m;
+    check_table(c, NULL);
+    for (size_t i = 0; i < m->routes_len; i++) {
+        const struct gb_manifest_tenant *t = m->routes[i].tenant;
+        size_t k = 0;
+        while (k < i && m->routes[k].tenant != t) {
+            k++;
+        }
+        if (t && k == i) {
+            check_table(c, t);
+        }
+    }
+}
+
 /* ---- all ---- */
 
 static bool check_things(struct check *c, const struct gb_host_options *options,
@@ -343,6 +400,7 @@ static bool check_things(struct check *c, const struct gb_host_options *options,
     for (size_t i = 0; i < m->routes_len; i++) {
         check_route(c, &m->routes[i]);
     }
+    check_tables(c);
     return true;
 }
 
@@ -374,6 +432,7 @@ static char *check_finish(struct check *c, const char *path, struct gb_error **e
     gb_json_add(&c->j, root, "components", c->components);
     gb_json_add(&c->j, root, "models", c->models);
     gb_json_add(&c->j, root, "routes", c->routes);
+    gb_json_add(&c->j, root, "shadows", c->shadows);
     return gb_json_finish(&c->j, root, 0, err);
 }
 
@@ -395,6 +454,7 @@ char *gb_manifest_check_json(const char *path, const struct gb_host_options *opt
     c.components = yyjson_mut_arr(c.j.doc);
     c.models = yyjson_mut_arr(c.j.doc);
     c.routes = yyjson_mut_arr(c.j.doc);
+    c.shadows = yyjson_mut_arr(c.j.doc);
     c.left_out = findings.left_out;
     for (size_t i = 0; i < findings.len; i++) {
         add(&c, findings.items[i].error, findings.items[i].warning);

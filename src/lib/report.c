@@ -173,7 +173,7 @@ static char *inspect_model(struct gb_host *h, const char *path, struct gb_error 
 
 /* ---- inspect: a program ---- */
 
-static const char *entry_text(const struct gb_inspection *i) {
+const char *gb_lib_entry_text(const struct gb_inspection *i) {
     static const char *const names[] = {[GB_ENTRY_AGENT] = "agent",
                                         [GB_ENTRY_COMMAND] = "wasi:cli/run",
                                         [GB_ENTRY_START] = "_start",
@@ -201,7 +201,7 @@ static char *inspection_json(const struct gb_inspection *i, struct gb_error **er
     gb_json_init(&j);
     yyjson_mut_val *root = yyjson_mut_obj(j.doc);
     gb_json_add_text(&j, root, "kind", i->is_component ? "component" : "module");
-    gb_json_add_text(&j, root, "entry", entry_text(i));
+    gb_json_add_text(&j, root, "entry", gb_lib_entry_text(i));
     yyjson_mut_val *imports = yyjson_mut_arr(j.doc);
     for (size_t k = 0; k < i->imports_len; k++) {
         (void)yyjson_mut_arr_append(imports, import_json(&j, &i->imports[k]));

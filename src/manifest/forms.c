@@ -261,12 +261,14 @@ static bool url_ok(struct gb_span text) {
 }
 
 static bool method_ok(struct gb_span text) {
-    for (size_t i = 0; i < text.len; i++) {
-        if ((text.ptr[i] < 'A' || text.ptr[i] > 'Z') && text.ptr[i] != '-') {
-            return false;
+    static const char *const methods[] = {"GET",    "HEAD",  "POST",   "PUT",
+                                          "DELETE", "PATCH", "OPTIONS"};
+    for (size_t i = 0; i < GB_COUNT(methods); i++) {
+        if (gb_span_is(text, methods[i])) {
+            return true;
         }
     }
-    return text.len > 0 && text.len <= 32 && !gb_span_is(text, "CONNECT");
+    return false;
 }
 
 /* Words of letters, digits and dashes, as in WIT. */
@@ -314,11 +316,18 @@ static bool segment_char_ok(uint8_t c) {
     return is_alnum(c) || (c != '\0' && strchr("-._~!$&'()*+,;=:@%", c));
 }
 
+/* A percent sign is followed by two digits. */
+static bool escape_ok(struct gb_span segment, size_t at) {
+    return segment.ptr[at] != '%' ||
+           (segment.len - at > 2 && is_hex(gb_span_make(segment.ptr + at + 1, 2)));
+}
+
 static struct gb_form_fault route_fault(struct gb_span text) {
     if (text.len == 0 || text.ptr[0] != '/') {
         return (struct gb_form_fault){"does not begin with a slash", "Write path = \"/…\"."};
     }
     size_t segments = 0;
+    size_t params = 0;
     for (size_t i = 1; i <= text.len && text.len > 1;) {
         struct gb_span rest = after(text, i);
         struct gb_span segment = gb_span_make(rest.ptr, index_of(rest, '/'));
@@ -339,8 +348,13 @@ static struct gb_form_fault route_fault(struct gb_span text) {
             return (struct gb_form_fault){"has a parameter without a proper name",
                                           "Write :name with letters, digits, - and _."};
         }
+        if (gb_span_is(segment, "*") || gb_span_is(segment, "**")) {
+            return (struct gb_form_fault){"has a part \"*\"",
+                                          "Write :name for one part, or ... for all below."};
+        }
+        params += param ? 1 : 0;
         for (size_t k = 0; k < segment.len; k++) {
-            if (!segment_char_ok(segment.ptr[k])) {
+            if (!segment_char_ok(segment.ptr[k]) || !escape_ok(segment, k)) {
                 return (struct gb_form_fault){
                     "has a character that no path has",
                     "Write it as %XX, and leave queries (?…) and fragments (#…) out."};
@@ -349,8 +363,9 @@ static struct gb_form_fault route_fault(struct gb_span text) {
         segments++;
         i += segment.len + 1;
     }
-    if (segments > GB_MANIFEST_SEGMENTS_MAX) {
-        return (struct gb_form_fault){"has more than 32 parts", "Write a shorter path."};
+    if (segments > GB_MANIFEST_SEGMENTS_MAX || params > GB_MANIFEST_PARAMS_MAX) {
+        return (struct gb_form_fault){"has more than 32 parts or 8 parameters",
+                                      "Write a shorter path."};
     }
     return (struct gb_form_fault){0};
 }
@@ -410,7 +425,8 @@ struct gb_form_fault gb_form_check(enum gb_setting_form form, struct gb_span tex
                             "Write up to 64 letters, digits, '-' and '_', as in \"default\"."}},
         [GB_FORM_METHOD] = {method_ok,
                             {"is no method that can be routed",
-                             "Write it in capitals, as in \"GET\" or \"POST\"."}},
+                             "Write some of GET, HEAD, POST, PUT, DELETE, PATCH and OPTIONS, in "
+                             "capitals; or leave methods out for all that there are."}},
         [GB_FORM_CALL] = {call_ok,
                           {"is no way to enter a component",
                            "Write \"http\", \"agent\", \"auto\", or the interface whose functions "

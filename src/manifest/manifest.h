@@ -25,7 +25,8 @@
 #define GB_MANIFEST_ROUTES_MAX 16384u
 #define GB_MANIFEST_LIST_MAX 256u         /* items of one list, entries of one table of texts */
 #define GB_MANIFEST_NAME_MAX 64u          /* bytes of the name of a model, tenant, component */
-#define GB_MANIFEST_SEGMENTS_MAX 32u      /* of a route's path */
+#define GB_MANIFEST_SEGMENTS_MAX 32u      /* of a route's path, and the parameters among them: */
+#define GB_MANIFEST_PARAMS_MAX 8u
 #define GB_MANIFEST_FINDINGS_MAX 20u
 
 /* ---- where a value came from ---- */
@@ -220,7 +221,7 @@ struct gb_manifest_route {
     const struct gb_route_segment *segments; /* of "/": none */
     size_t segments_len;
     bool slash_last;  /* "/users/": a path of its own */
-    struct gb_texts methods; /* upper case; none: all */
+    struct gb_texts methods; /* of GET HEAD POST PUT DELETE PATCH OPTIONS; none: all */
     enum gb_route_kind kind;
     const struct gb_manifest_component *component; /* NULL for GB_ROUTE_STATIC */
     const char *interface; /* GB_ROUTE_CALL: "pkg:name/iface", with or without version */
@@ -307,13 +308,12 @@ const struct gb_manifest_tenant *gb_manifest_tenant_find(const struct gb_manifes
 struct gb_manifest_limits gb_manifest_limits_of(const struct gb_manifest *m,
                                                 const struct gb_manifest_component *component,
                                                 const struct gb_manifest_tenant *tenant);
-/* Which route takes a request: of those whose path, method and tenant fit, the one with the more
- * exact path (from the left, a text before a parameter before "..."; longer before shorter), then
- * one of the request's tenant before one of every tenant, then the first in the file. "/x/..."
- * takes "/x" and "/x/", too; else a last slash makes another path.
- * Whether `later`, which stands behind `earlier`, never runs because of it. */
-bool gb_manifest_route_shadows(const struct gb_manifest_route *earlier,
-                               const struct gb_manifest_route *later);
+/* Which route takes a request: of those whose path, method and tenant fit, the one with the most
+ * exact path (from the left, a text before a parameter before "..."). "/x/..." takes "/x" and
+ * "/x/", too; else a last slash makes another path. GET includes HEAD.
+ * Whether some request fits both alike: no manifest has two such routes. */
+bool gb_manifest_routes_conflict(const struct gb_manifest_route *a,
+                                 const struct gb_manifest_route *b);
 
 /* Every value with its origin, in the order of settings.def. value is as it would be written;
  * secrets are "(secret)". Returning false ends it. */

@@ -333,26 +333,7 @@ static const char *shape_of(struct gb_reader *r, const struct gb_manifest_route 
     return shape;
 }
 
-static bool same_methods(const struct gb_manifest_route *a, const struct gb_manifest_route *b) {
-    return a->methods.len == b->methods.len;
-}
-
-static void note_shadow(struct gb_reader *r, const struct gb_manifest_route *earlier,
-                        const struct gb_manifest_route *later) {
-    if (same_methods(earlier, later)) {
-        gb_note(r, &later->at, GB_MANIFEST_INVALID,
-                "the route \"%s\" takes the same requests as \"%s\" in line %u", later->path,
-                earlier->path, earlier->at.line);
-        gb_note_hint(r, "Remove one of them, or give them different methods.");
-    } else {
-        gb_note_warning(r, &later->at, GB_MANIFEST_INVALID,
-                        "the route \"%s\" never runs: \"%s\" in line %u takes all of its requests",
-                        later->path, earlier->path, earlier->at.line);
-        gb_note_hint(r, "Write it before that one, or remove it.");
-    }
-}
-
-static bool check_shadows(struct gb_reader *r) {
+static bool check_conflicts(struct gb_reader *r) {
     const struct gb_manifest *m = r->m;
     struct list shapes;
     if (!list_new(r, m->routes_len, &shapes)) {
@@ -377,8 +358,11 @@ static bool check_shadows(struct gb_reader *r) {
         const struct gb_manifest_route *later = &m->routes[shapes.items[i].index];
         for (size_t k = first; k < i && k < first + NEAR_MAX; k++) {
             const struct gb_manifest_route *earlier = &m->routes[shapes.items[k].index];
-            if (gb_manifest_route_shadows(earlier, later)) {
-                note_shadow(r, earlier, later);
+            if (gb_manifest_routes_conflict(earlier, later)) {
+                gb_note(r, &later->at, GB_MANIFEST_INVALID,
+                        "the route \"%s\" takes the same requests as \"%s\" in line %u",
+                        later->path, earlier->path, earlier->at.line);
+                gb_note_hint(r, "Remove one of them, or give them different methods.");
                 break;
             }
         }
@@ -426,5 +410,5 @@ bool gb_resolve(struct gb_reader *r) {
     for (size_t i = 0; i < m->routes_len; i++) {
         resolve_route(r, &routes[i], &components, &tenants);
     }
-    return check_shadows(r) && (r->findings->errors_len > 0 || note_unused(r));
+    return check_conflicts(r) && (r->findings->errors_len > 0 || note_unused(r));
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Paths of routes in parts, and which of two routes hides the other. */
+/* Paths of routes in parts, and whether two of them are the same. */
 #include <string.h>
 
 #include "manifest/manifest_internal.h"
@@ -52,25 +52,27 @@ static bool same_shape(const struct gb_manifest_route *a, const struct gb_manife
     return true;
 }
 
-static bool takes_methods_of(const struct gb_manifest_route *a,
-                             const struct gb_manifest_route *b) {
-    if (a->methods.len == 0) {
-        return true;
-    }
-    for (size_t i = 0; i < b->methods.len; i++) {
-        size_t k = 0;
-        while (k < a->methods.len && strcmp(a->methods.items[k], b->methods.items[i]) != 0) {
-            k++;
-        }
-        if (k == a->methods.len) {
-            return false;
+static bool has_method(const struct gb_manifest_route *r, const char *method) {
+    for (size_t i = 0; i < r->methods.len; i++) {
+        if (strcmp(r->methods.items[i], method) == 0) {
+            return true;
         }
     }
-    return b->methods.len > 0;
+    return r->methods.len == 0;
 }
 
-bool gb_manifest_route_shadows(const struct gb_manifest_route *earlier,
-                               const struct gb_manifest_route *later) {
-    return earlier->tenant == later->tenant && same_shape(earlier, later) &&
-           takes_methods_of(earlier, later);
+static bool same_method(const struct gb_manifest_route *a, const struct gb_manifest_route *b) {
+    for (size_t i = 0; i < b->methods.len; i++) {
+        if (has_method(a, b->methods.items[i])) {
+            return true;
+        }
+    }
+    return b->methods.len == 0 || (has_method(a, "GET") && has_method(b, "HEAD")) ||
+           (has_method(a, "HEAD") && has_method(b, "GET"));
+}
+
+bool gb_manifest_routes_conflict(const struct gb_manifest_route *a,
+                                 const struct gb_manifest_route *b) {
+    return (a->tenant == b->tenant || !a->tenant || !b->tenant) && same_shape(a, b) &&
+           same_method(a, b);
 }

@@ -81,15 +81,18 @@ def test_every_finding_has_a_hint_and_a_place():
 # ---- what is right ----
 
 
-@pytest.mark.parametrize("name, kind", [("glovebox", "glovebox"), ("spin", "spin"),
-                                        ("minimal", "glovebox")])
-def test_samples_are_right(name, kind):
+HTTP = "wasi:http/incoming-handler"
+
+
+@pytest.mark.parametrize("name, kind, entry", [
+    ("glovebox", "glovebox", "agent"), ("spin", "spin", HTTP), ("minimal", "glovebox", HTTP)])
+def test_samples_are_right(name, kind, entry):
     out = gb.glovebox("check", "--json", SAMPLES / f"{name}.toml")
     value = out.json
     assert out.status == 0 and value["ok"] is True and value["errors"] == [], repr(out)
     assert value["kind"] == kind and value["left_out"] == 0
     for component in value["components"]:
-        assert component["entry"] == "agent" and component["digest"].startswith("sha256:")
+        assert component["entry"] == entry and component["digest"].startswith("sha256:")
         assert component["bytes"] > 8
     text = gb.glovebox("check", SAMPLES / f"{name}.toml")
     assert text.status == 0 and ": ok, 1 components" in text.stdout, repr(text)
@@ -100,6 +103,8 @@ def test_programs_are_manifests():
     assert out.status == 0 and out.json["kind"] == "program", repr(out)
     assert out.json["routes"] == [
         {"path": "/...", "methods": [], "answers": "main", "kind": "auto"}]
+    http = gb.glovebox("check", gb.GUESTS / "hello-http.wasm")
+    assert http.status == 0 and http.stderr == "", repr(http)
     command = gb.glovebox("check", gb.GUESTS / "hello.wasm")
     assert command.status == 101 and "exports neither" in command.stderr, repr(command)
 
@@ -146,12 +151,23 @@ def test_a_missing_grant_names_the_line_to_type(folder):
     assert 'hint: Write grants = ["http"] in [component.a].' in out.stderr, repr(out)
 
 
-def test_routes_that_never_run_are_a_warning(folder):
-    text = ('[component.a]\nsource = "echo.wasm"\n[[route]]\npath = "/a/:x"\ncomponent = "a"\n'
-            '[[route]]\npath = "/a/:y"\nmethods = ["GET"]\ncomponent = "a"\n')
+def test_routes_that_come_before_others_are_listed(folder):
+    text = ('[tenant.t]\nhosts = ["a"]\n[component.a]\nsource = "echo.wasm"\n'
+            '[[route]]\npath = "/a/..."\ncomponent = "a"\n'
+            '[[route]]\npath = "/a/b"\ncomponent = "a"\n'
+            '[[route]]\npath = "/a/b/c"\ncomponent = "a"\ntenant = "t"\n')
+    out = check(folder, text, "--json")
+    assert out.status == 0 and out.json["warnings"] == [], repr(out)
+    assert sorted((s["path"], s["takes_from"]) for s in out.json["shadows"]) == [
+        ("/a/b", "/a/..."), ("/a/b/c", "/a/...")]
+    assert "  /a/b comes before /a/...\n" in check(folder, text).stdout
+
+
+def test_what_the_table_of_routes_refuses_is_refused_here(folder):
+    text = ('[component.a]\nsource = "echo.wasm"\n[[route]]\npath = "/%61"\ncomponent = "a"\n'
+            '[[route]]\npath = "/a"\ncomponent = "a"\n')
     out = check(folder, text)
-    assert out.status == 0, repr(out)
-    assert out.stderr.startswith('warning: manifest-invalid: m.toml:6:1: the route "/a/:y" never')
+    assert out.status == 101 and "take the same requests" in out.stderr, repr(out)
 
 
 def settings(*args, **kwargs):

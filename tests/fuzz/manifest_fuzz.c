@@ -25,11 +25,29 @@ static void require(bool holds, const char *what) {
     }
 }
 
+/* Not by strstr, which tells libFuzzer what to write. */
+#ifdef __clang__
+__attribute__((no_sanitize("coverage")))
+#endif
+static bool tells(const char *text) {
+    static const volatile char secret[] = SECRET;
+    for (; *text; text++) {
+        size_t i = 0;
+        while (secret[i] && text[i] == secret[i]) {
+            i++;
+        }
+        if (!secret[i]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool each_value(void *user, const struct gb_manifest_value *v, struct gb_error **err) {
     (void)user;
     (void)err;
     require(v->key[0] != '\0' && v->origin, "a value has a key and an origin");
-    require(!strstr(v->value, SECRET), "secrets are not shown");
+    require(!tells(v->value), "secrets are not shown");
     return true;
 }
 
@@ -41,7 +59,7 @@ static void check_findings(const struct gb_manifest_findings *f, bool good) {
         errors += f->items[i].warning ? 0 : 1;
         require(e && e->hint && e->hint[0], "a finding has a hint");
         require(strncmp(e->message, "m.toml:", 7) == 0, "a finding has a place");
-        require(!strstr(e->message, SECRET) && !strstr(e->hint, SECRET), "secrets are not told");
+        require(!tells(e->message) && !tells(e->hint), "secrets are not told");
         require(e->code == GB_MANIFEST_INVALID || e->code == GB_UNSUPPORTED, "two codes only");
     }
     require(good ? errors == 0 : errors > 0, "errors if and only if it failed");

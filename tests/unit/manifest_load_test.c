@@ -220,25 +220,26 @@ static void networks_are_128_bits(void **state) {
     gb_manifest_unref(m);
 }
 
-static void routes_that_never_run_are_warned_of(void **state) {
+static void routes_that_take_the_same_requests_are_refused(void **state) {
     (void)state;
-    static const char text[] = COMPONENT "[[route]]\npath = \"/x/:a\"\ncomponent = \"a\"\n"
-                                         "[[route]]\npath = \"/x/:b\"\nmethods = [\"GET\"]\n"
-                                         "component = \"a\"\n"
-                                         "[[route]]\npath = \"/x/y\"\ncomponent = \"a\"\n"
-                                         "[[route]]\npath = \"/x/\"\ncomponent = \"a\"\n";
-    struct gb_manifest_findings f;
-    struct gb_manifest *m = gb_manifest_parse(gb_span_of(text), "m.toml", NULL, &f, NULL);
-    assert_non_null(m);
-    assert_int_equal(f.len, 1);
-    assert_true(f.items[0].warning);
-    assert_non_null(strstr(f.items[0].error->message, "m.toml:6:1"));
-    assert_true(gb_manifest_route_shadows(&m->routes[0], &m->routes[1]));
-    assert_false(gb_manifest_route_shadows(&m->routes[1], &m->routes[0]));
-    assert_false(gb_manifest_route_shadows(&m->routes[0], &m->routes[2]));
+    struct gb_manifest *m =
+        parsed(COMPONENT "[[route]]\npath = \"/x/:a\"\ncomponent = \"a\"\nmethods = [\"POST\"]\n"
+                         "[[route]]\npath = \"/x/:b\"\nmethods = [\"GET\"]\ncomponent = \"a\"\n"
+                         "[[route]]\npath = \"/x/y\"\ncomponent = \"a\"\n"
+                         "[[route]]\npath = \"/x/\"\ncomponent = \"a\"\n");
+    assert_false(gb_manifest_routes_conflict(&m->routes[0], &m->routes[1]));
+    assert_false(gb_manifest_routes_conflict(&m->routes[1], &m->routes[2]));
+    assert_true(gb_manifest_routes_conflict(&m->routes[2], &m->routes[2]));
     assert_true(m->routes[3].slash_last);
     assert_int_equal(m->routes[3].segments_len, 1);
-    gb_manifest_findings_fini(&f);
+    gb_manifest_unref(m);
+    assert_refused(COMPONENT ROUTE ROUTE, "takes the same requests");
+    assert_refused(COMPONENT ROUTE "methods = [\"GET\"]\n" ROUTE "methods = [\"HEAD\"]\n",
+                   "takes the same requests");
+    assert_refused("[tenant.t]\nhosts = [\"a\"]\n" COMPONENT ROUTE ROUTE "tenant = \"t\"\n",
+                   "takes the same requests");
+    m = parsed("[tenant.t]\nhosts = [\"a\"]\n[tenant.u]\nhosts = [\"b\"]\n" COMPONENT ROUTE
+               "tenant = \"t\"\n" ROUTE "tenant = \"u\"\n");
     gb_manifest_unref(m);
 }
 
@@ -404,7 +405,7 @@ int main(void) {
         cmocka_unit_test(flags_win_over_the_file),
         cmocka_unit_test(the_smaller_of_two_limits_holds),
         cmocka_unit_test(networks_are_128_bits),
-        cmocka_unit_test(routes_that_never_run_are_warned_of),
+        cmocka_unit_test(routes_that_take_the_same_requests_are_refused),
         cmocka_unit_test(secrets_come_from_files_and_are_not_shown),
         cmocka_unit_test(what_is_too_much_is_refused),
         cmocka_unit_test(at_most_twenty_are_listed),
