@@ -216,6 +216,10 @@ static bool sniff(const char *path, bool *ret_program, struct gb_error **err) {
     ssize_t n = gb_sys(GB_SYS_READ, -1, read(fd, bytes, sizeof bytes));
     int eno = errno;
     gb_fd_close(&fd);
+    if (n < 0 && eno == EISDIR) {
+        gb_fail(err, GB_INVALID_ARGUMENT, "\"%s\" is a directory, not a file", path);
+        return gb_hint(err, "Give the path of a glovebox.toml, a spin.toml or a program.");
+    }
     if (n < 0) {
         return gb_fail_errno(err, GB_IO, eno, "could not read \"%s\": %s", path, strerror(eno));
     }
@@ -237,7 +241,7 @@ struct gb_manifest *gb_manifest_load(const char *path, const struct gb_manifest_
     }
     if (!program && !gb_file_read(path, GB_MANIFEST_BYTES_MAX, GB_MANIFEST_INVALID, &bytes, &len,
                                   err)) {
-        gb_hint(err, "Give the path of a glovebox.toml, a spin.toml or a program.");
+        gb_hint(err, "Give a file of at most 1 MiB: a glovebox.toml, a spin.toml or a program.");
         return NULL;
     }
     struct gb_manifest *m =

@@ -126,6 +126,11 @@ def test_the_exit_status_is_that_of_the_first_error(folder):
     assert out.status == 104 and "model-invalid" in out.stderr, repr(out)
     missing = gb.glovebox("check", folder / "none.toml")
     assert missing.status == 101 and missing.stderr.startswith("error: not-found: "), repr(missing)
+    directory = gb.glovebox("check", folder)
+    assert directory.status == 101 and "is a directory" in directory.stderr, repr(directory)
+    (folder / "long.toml").write_text("#" * (1 << 20) + "\n")
+    long = gb.glovebox("check", folder / "long.toml")
+    assert long.status == 101 and "hint: Give a file of at most 1 MiB" in long.stderr, repr(long)
     no_file = gb.glovebox("check", "--json")
     assert no_file.status == 2 and no_file.code == "usage-error"
 
