@@ -31,6 +31,8 @@ struct client {
     uint64_t taken;                 /* in all; body keeps the first MiB */
     uint64_t room;                  /* that is left; UINT64_MAX: without end */
     bool gone;                      /* ERROR to whatever comes */
+    struct gb_flow *flow;           /* that its call is of */
+    pthread_t ended_by;             /* the thread that passed the end on */
     struct gb_call_result result;
     bool done;
 };
@@ -110,6 +112,7 @@ static void response_end(void *user, const struct gb_http_field *trailers, size_
     struct client *c = user;
     assert_int_equal(c->heads, 1);
     assert_int_equal(c->ends++, 0);
+    c->ended_by = pthread_self();
     note(&c->tail, trailers, len);
 }
 
@@ -181,6 +184,7 @@ static bool try_ask(struct bench *b, struct gb_program *p, struct client *c,
     spec.user = c;
     spec.http = &request;
     spec.io = &io;
+    spec.flow = c->flow;
     c->call = gb_runner_call(b->runner, &spec, err);
     return c->call != NULL;
 }
@@ -591,6 +595,65 @@ static void programs_are_told_apart(void **state) {
     gb_program_unref(p);
 }
 
+static void a_long_exchange_goes_on_in_a_lane(void **state) {
+    struct bench *b = *state;
+    struct gb_error *error = NULL;
+    struct gb_lanes *lanes = gb_lanes_new(1, 0, &error);
+    struct gb_flow *flow = gb_flow_new(1, &error);
+    assert_true(lanes && flow);
+    gb_runner_use_lanes(b->runner, lanes);
+    struct client c;
+    client_init(&c, "/");
+    c.flow = flow;
+    c.body_bytes = 20 * GB_MIB;
+    c.stalls = true; /* and is woken from within, on whichever thread */
+    exchange(b, "echo-http", &c);
+    assert_answered(&c, 200, NULL);
+    assert_int_equal(c.taken, c.body_bytes);
+    assert_alphabet(&c.body);
+    assert_false(pthread_equal(c.ended_by, pthread_self()));
+    client_fini(&c);
+    gb_runner_use_lanes(b->runner, NULL);
+    gb_lanes_free(lanes);
+    gb_flow_unref(flow);
+}
+
+/* The n-th allocation fails, for each n: an answer or an error, and everything is given back. */
+static void every_allocation_may_fail(void **state) {
+    struct bench *b = *state;
+    const struct gb_http_field trailers[] = {{gb_span_of("x-sum"), gb_span_of("12")}};
+    struct gb_program *p = load_guest(b, "echo-http");
+    bool hit = true;
+    for (uint64_t n = 1; hit; n++) {
+        struct client c;
+        client_init(&c, "/");
+        c.body_bytes = 100;
+        c.trailers = trailers;
+        c.trailers_len = 1;
+        gb_buf_reserve(&c.head, 1024, NULL); /* the client's own are not what is tested */
+        gb_buf_reserve(&c.body, 1024, NULL);
+        gb_buf_reserve(&c.tail, 1024, NULL);
+        struct gb_error *error = NULL;
+        gb_alloc_fail_at(n);
+        bool started = try_ask(b, p, &c, &error);
+        while (started && gb_runner_step(b->runner, -1) > 0) {
+        }
+        hit = gb_alloc_fail_hits() > 0;
+        gb_alloc_fail_at(0);
+        assert_true(hit || started);
+        if (!started) {
+            assert_non_null(error);
+            gb_error_free(error);
+            c.done = true;
+        } else if (!c.result.error) {
+            assert_int_equal(c.ends, 1);
+        }
+        client_fini(&c);
+        assert_int_equal(gb_account_used(b->account), 0);
+    }
+    gb_program_unref(p);
+}
+
 static void cost_of_a_request_is_printed(void **state) {
     struct bench *b = *state;
     struct gb_program *p = load_guest(b, "hello-http");
@@ -634,6 +697,8 @@ int main(void) {
         SANDBOX_TEST(empty_writes_keep_nothing),
         SANDBOX_TEST(malformed_requests_are_refused),
         SANDBOX_TEST(programs_are_told_apart),
+        SANDBOX_TEST(a_long_exchange_goes_on_in_a_lane),
+        SANDBOX_TEST(every_allocation_may_fail),
         SANDBOX_TEST(cost_of_a_request_is_printed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
