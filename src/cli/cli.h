@@ -26,6 +26,7 @@ extern const struct gb_verb gb_verb_run;
 extern const struct gb_verb gb_verb_models;
 extern const struct gb_verb gb_verb_inspect;
 extern const struct gb_verb gb_verb_compile;
+extern const struct gb_verb gb_verb_serve;
 extern const struct gb_verb gb_verb_check;
 extern const struct gb_verb gb_verb_config;
 extern const struct gb_verb gb_verb_doctor;

@@ -15,7 +15,6 @@
 #define HELP_BYTES_MAX ((size_t)65536)
 
 static const struct gb_verb later[] = {
-    {.name = "serve", .summary = "serve programs over HTTP"},
     {.name = "new", .summary = "start a project"},
     {.name = "watch", .summary = "run again when files change"},
     {.name = "chat", .summary = "talk to a language model"},
@@ -24,7 +23,8 @@ static const struct gb_verb later[] = {
 
 static const struct gb_verb *const verbs[] = {&gb_verb_run,    &gb_verb_models,
                                               &gb_verb_inspect, &gb_verb_compile,
-                                              &gb_verb_check,  &gb_verb_config,
+                                              &gb_verb_serve,  &gb_verb_check,
+                                              &gb_verb_config,
                                               &gb_verb_doctor, &gb_verb_version};
 
 /* ---- help ---- */

@@ -20,7 +20,7 @@ import pytest
 import gb
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
-VERBS = ("run", "models", "inspect", "compile", "doctor", "version")
+VERBS = ("run", "models", "inspect", "compile", "serve", "check", "config", "doctor", "version")
 
 
 def cases():

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How many calls run at once, of all tenants and of each, and who is next: tenants with somebody
+ * waiting take turns, as many in a row as their weight says. A full queue refuses at once, with a
+ * time to come back, rather than letting a client wait for nothing.
+ *
+ * Threads: any, one lock. Limits: host.calls, and a tenant's concurrency, queue and rate.
+ */
+#include "serve/serve_internal.h"
+
+void gb_admission_init(struct gb_admission *a, uint32_t running_max) {
+    *a = (struct gb_admission){.running_max = running_max};
+    pthread_mutex_init(&a->lock, NULL);
+}
+
+void gb_admission_fini(struct gb_admission *a) {
+    pthread_mutex_destroy(&a->lock);
+}
+
+bool gb_admit_rate(struct gb_admission *a, struct gb_tenant *t, struct gb_error **err) {
+    if (t->requests_per_second == 0) {
+        return true;
+    }
+    pthread_mutex_lock(&a->lock);
+    uint64_t now_us = gb_now_us();
+    t->tokens += (double)(now_us - t->tokens_at_us) * (double)t->requests_per_second / 1e6;
+    t->tokens = GB_MIN(t->tokens, (double)t->burst);
+    t->tokens_at_us = now_us;
+    bool ok = t->tokens >= 1;
+    t->tokens -= ok ? 1 : 0;
+    pthread_mutex_unlock(&a->lock);
+    if (ok) {
+        return true;
+    }
+    gb_fail(err, GB_RATE_LIMITED, "the tenant may send %llu requests a second",
+            (unsigned long long)t->requests_per_second);
+    return gb_hint(err, "Send fewer requests, or later.");
+}
+
+/* ---- the queue, under the lock ---- */
+
+static void push(struct gb_admission *a, struct gb_tenant *t, struct gb_exchange *x) {
+    x->waiting_next = NULL;
+    if (t->first) {
+        t->last->waiting_next = x;
+    } else {
+        t->first = x;
+    }
+    t->last = x;
+    t->waiting++;
+    if (!t->in_round) {
+        t->in_round = true;
+        t->turns = t->weight;
+        t->next = NULL;
+        if (a->round) {
+            a->round_last->next = t;
+        } else {
+            a->round = t;
+        }
+        a->round_last = t;
+    }
+}
+
+/* Takes the first tenant out of the round; puts it back at the end when it has somebody waiting. */
+static void rotate(struct gb_admission *a) {
+    struct gb_tenant *t = a->round;
+    a->round = t->next;
+    t->next = NULL;
+    t->in_round = false;
+    if (t->first) {
+        t->in_round = true;
+        t->turns = t->weight;
+        if (a->round) {
+            a->round_last->next = t;
+        } else {
+            a->round = t;
+        }
+        a->round_last = t;
+    }
+}
+
+/* Who runs next; NULL: nobody can. */
+static struct gb_exchange *next(struct gb_admission *a) {
+    size_t tenants = 0;
+    for (struct gb_tenant *t = a->round; t; t = t->next) {
+        tenants++;
+    }
+    for (size_t i = 0; i < 2 * tenants && a->round && a->running < a->running_max; i++) {
+        struct gb_tenant *t = a->round;
+        if (!t->first || t->running >= t->concurrency || t->turns == 0) {
+            rotate(a);
+            continue;
+        }
+        struct gb_exchange *x = t->first;
+        t->first = x->waiting_next;
+        t->waiting--;
+        t->turns--;
+        t->running++;
+        a->running++;
+        if (!t->first) {
+            rotate(a); /* nobody waits: nothing may point to the tenant any more */
+        }
+        return x;
+    }
+    return NULL;
+}
+
+/* ---- coming and going ---- */
+
+void gb_admission_close(struct gb_admission *a) {
+    pthread_mutex_lock(&a->lock);
+    a->running_max = 0;
+    struct gb_tenant *round = a->round;
+    a->round = NULL;
+    pthread_mutex_unlock(&a->lock);
+    for (struct gb_tenant *t = round, *after; t; t = after) {
+        after = t->next;
+        struct gb_exchange *x = t->first;
+        t->first = NULL;
+        t->in_round = false;
+        while (x) {
+            struct gb_exchange *behind = x->waiting_next;
+            gb_exchange_unref(x); /* the tenant may go with the last */
+            x = behind;
+        }
+    }
+}
+
+enum gb_admitted gb_admit(struct gb_admission *a, struct gb_exchange *x, struct gb_error **err) {
+    struct gb_tenant *t = x->tenant->tenant;
+    enum gb_admitted answer = GB_ADMITTED;
+    pthread_mutex_lock(&a->lock);
+    if (a->running < a->running_max && t->running < t->concurrency && !t->first) {
+        a->running++;
+        t->running++;
+    } else if (t->waiting < t->queue_max) {
+        gb_exchange_ref(x);
+        push(a, t, x);
+        answer = GB_ADMIT_WAITS;
+    } else {
+        answer = GB_ADMIT_REFUSED;
+    }
+    pthread_mutex_unlock(&a->lock);
+    if (answer == GB_ADMIT_REFUSED) {
+        gb_fail(err, GB_OVERLOADED, "too many requests wait for their turn");
+        gb_hint(err, "Try again later.");
+    }
+    return answer;
+}
+
+void gb_admit_forget(struct gb_admission *a, struct gb_exchange *x) {
+    struct gb_tenant *t = x->tenant->tenant;
+    struct gb_exchange *before = NULL;
+    pthread_mutex_lock(&a->lock);
+    struct gb_exchange *at = t->first;
+    while (at && at != x) {
+        before = at;
+        at = at->waiting_next;
+    }
+    if (at) {
+        *(before ? &before->waiting_next : &t->first) = x->waiting_next;
+        t->last = t->last == x ? before : t->last;
+        t->waiting--;
+    }
+    if (at && !t->first) {
+        for (struct gb_tenant **p = &a->round; *p; p = &(*p)->next) {
+            if (*p == t) {
+                *p = t->next;
+                break;
+            }
+        }
+        t->in_round = false;
+        a->round_last = a->round;
+        while (a->round_last && a->round_last->next) {
+            a->round_last = a->round_last->next;
+        }
+    }
+    pthread_mutex_unlock(&a->lock);
+    if (at) {
+        gb_exchange_unref(x); /* the queue's */
+    }
+}
+
+void gb_admit_leave(struct gb_admission *a, struct gb_tenant *t) {
+    pthread_mutex_lock(&a->lock);
+    a->running--;
+    t->running--;
+    struct gb_exchange *x = next(a);
+    pthread_mutex_unlock(&a->lock);
+    if (x) {
+        gb_exchange_post(x, GB_POST_START); /* which takes over the queue's reference */
+    }
+}
