@@ -65,6 +65,20 @@ bool gb_registry_add_dir_behind(struct gb_registry *r, const char *dir, struct g
 /* Adds one file under a name; same rules. Fails on duplicates and where the file cannot be read. */
 bool gb_registry_add_file(struct gb_registry *r, const char *name, const char *path,
                           enum gb_backend_kind backend, struct gb_error **err);
+/* What a sidecar says, said by a manifest: it wins over the sidecar where it is set. */
+struct gb_model_settings {
+    const char *digest;   /* "sha256:…" that the file must have; NULL: any */
+    uint32_t threads;     /* 0: not set */
+    uint64_t deadline_us; /* 0: not set */
+    bool warm_up_off;
+    bool has_placement;
+    enum gb_placement placement;
+    const char *layout;   /* NULL: not set */
+};
+/* For a model that was added and not yet started. A digest that differs makes it rejected; only an
+ * unknown name fails. */
+bool gb_registry_configure(struct gb_registry *r, const char *name,
+                           const struct gb_model_settings *settings, struct gb_error **err);
 /* Starts workers for the named models (NULL: all), loads and warms them, in parallel, and waits. A
  * model that fails to load becomes rejected with its error; only a registry that can start nothing
  * at all (no worker program, no memory) fails. */

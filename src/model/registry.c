@@ -218,6 +218,39 @@ bool gb_registry_add_file(struct gb_registry *r, const char *name, const char *p
     return add(r, name, path, true, backend, false, err);
 }
 
+bool gb_registry_configure(struct gb_registry *r, const char *name,
+                           const struct gb_model_settings *settings, struct gb_error **err) {
+    struct gb_model *m = gb_registry_find(r, gb_span_of(name));
+    if (!m) {
+        return gb_fail(err, GB_MODEL_NOT_FOUND, "there is no model \"%s\"", name);
+    }
+    if (settings->layout) {
+        char *layout = gb_strdup(settings->layout, err);
+        if (!layout) {
+            return false;
+        }
+        gb_free(m->sidecar.layout);
+        m->sidecar.layout = layout;
+        m->info.layout = layout;
+    }
+    m->sidecar.threads = settings->threads ? settings->threads : m->sidecar.threads;
+    m->sidecar.warm_up = m->sidecar.warm_up && !settings->warm_up_off;
+    m->sidecar.placement = settings->has_placement ? settings->placement : m->sidecar.placement;
+    if (settings->deadline_us > 0) {
+        m->sidecar.deadline_us = settings->deadline_us;
+        m->info.deadline_us = settings->deadline_us;
+    }
+    if (settings->digest && m->info.state == GB_MODEL_STATE_KNOWN &&
+        strcmp(settings->digest, m->digest) != 0) {
+        struct gb_error *why = NULL;
+        gb_fail(&why, GB_DIGEST_MISMATCH, "its file is %s and the manifest asks for %s", m->digest,
+                settings->digest);
+        gb_hint(&why, "Get the right file; change the digest only if you know why it differs.");
+        gb_model_reject(m, why);
+    }
+    return true;
+}
+
 /* ---- directories ---- */
 
 static bool has_suffix(const char *file) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Who a request is from. In this order: an API key, by its hash; a header of a trusted proxy; the
- * host that it is for. A tenant with keys is never known by its host alone.
+ * host that it is for. A tenant with keys is never known by its host alone. Where a tenant "default"
+ * has none of these, it takes what nobody else claims.
  */
 #include <arpa/inet.h>
 #include <openssl/evp.h>
@@ -132,9 +133,6 @@ struct gb_app_tenant *gb_app_identify(const struct gb_app *a, const struct gb_ht
     const struct gb_manifest_host *host = &a->manifest->host;
     struct gb_app_tenant *found = NULL;
     struct gb_span key;
-    if (a->manifest->tenants_open) {
-        return &a->tenants[0];
-    }
     const struct gb_http_field *named =
         host->tenant_header ? gb_http_find(head, host->tenant_header) : NULL;
     if (key_of(head, &key)) {
@@ -143,6 +141,10 @@ struct gb_app_tenant *gb_app_identify(const struct gb_app *a, const struct gb_ht
         found = by_proxy(a, named->value);
     } else {
         found = by_host(a, host_of(head));
+    }
+    if (!found && a->manifest->tenants_open) {
+        const struct gb_manifest_tenant *open = gb_manifest_tenant_find(a->manifest, "default");
+        found = open ? &a->tenants[open - a->manifest->tenants] : NULL;
     }
     if (!found) {
         gb_fail(err, GB_UNAUTHORIZED, "the request names no tenant that is known here");

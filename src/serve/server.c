@@ -31,8 +31,18 @@ static uint32_t cores(void) {
 static bool add_models(struct gb_server *s, struct gb_error **err) {
     const struct gb_manifest *m = s->manifest;
     for (size_t i = 0; i < m->models_len; i++) {
-        if (!gb_registry_add_file(s->registry, m->models[i].name, m->models[i].source,
-                                  GB_BACKEND_AUTO, err)) {
+        const struct gb_manifest_model *model = &m->models[i];
+        const struct gb_model_settings settings = {
+            .digest = model->digest,
+            .threads = (uint32_t)model->threads,
+            .deadline_us = model->deadline_us,
+            .warm_up_off = !model->warm_up,
+            .has_placement = model->placement != 0,
+            .placement = model->placement == 2 ? GB_PLACEMENT_INLINE : GB_PLACEMENT_WORKER,
+            .layout = model->layout,
+        };
+        if (!gb_registry_add_file(s->registry, model->name, model->source, GB_BACKEND_AUTO, err) ||
+            !gb_registry_configure(s->registry, model->name, &settings, err)) {
             return false;
         }
     }
@@ -40,16 +50,17 @@ static bool add_models(struct gb_server *s, struct gb_error **err) {
 }
 
 /* A model that the manifest names must be there and load. */
-static bool check_models(struct gb_server *s, struct gb_error **err) {
-    const struct gb_manifest *m = s->manifest;
+static bool check_models(struct gb_server *s, const struct gb_manifest *m, struct gb_error **err) {
     for (size_t i = 0; i < m->components_len; i++) {
         for (size_t k = 0; k < m->components[i].models_len; k++) {
             const struct gb_manifest_model_grant *g = &m->components[i].models[k];
             struct gb_model *model = gb_registry_find(s->registry, gb_span_of(g->name));
             if (!model) {
-                return gb_fail(err, GB_MODEL_NOT_FOUND,
-                               "component \"%s\" is granted the model \"%s\", which is not there",
-                               m->components[i].name, g->name);
+                gb_fail(err, GB_MODEL_NOT_FOUND,
+                        "component \"%s\" is granted the model \"%s\", which is not loaded",
+                        m->components[i].name, g->name);
+                return gb_hint(err, "Models are loaded when the server starts: add [model.%s] and "
+                                    "start it again.", g->name);
             }
             const struct gb_model_info *info = gb_model_info(model);
             if (info->state == GB_MODEL_STATE_REJECTED) {
@@ -82,7 +93,7 @@ static bool start_models(struct gb_server *s, struct gb_error **err) {
     }
     bool ok = n == 0 || gb_registry_start(s->registry, names, n, err);
     gb_free(names);
-    return ok && check_models(s, err);
+    return ok && check_models(s, m, err);
 }
 
 static bool make_engines(struct gb_server *s, struct gb_error **err) {
@@ -237,7 +248,7 @@ static void command_all(struct gb_server *s, unsigned commands, struct gb_app *a
 static void reload(struct gb_server *s) {
     struct gb_error *err = NULL;
     struct gb_manifest *m = s->options.load ? s->options.load(s->options.user, &err) : NULL;
-    struct gb_app *app = m ? gb_app_new(s, m, s->app, &err) : NULL;
+    struct gb_app *app = m && check_models(s, m, &err) ? gb_app_new(s, m, s->app, &err) : NULL;
     gb_manifest_unref(m);
     if (!app) {
         atomic_fetch_add(&s->reloads_refused, 1);
