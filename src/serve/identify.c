@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Who a request is from. In this order: an API key, by its hash; a header of a trusted proxy; the
- * host that it is for. A tenant with keys is never known by its host alone. Where a tenant "default"
- * has none of these, it takes what nobody else claims.
+ * host that it is for. A tenant with keys is never known by its host alone. Where a tenant
+ * "default" has none of these, it takes what nobody else claims.
  */
 #include <arpa/inet.h>
 #include <openssl/evp.h>
