@@ -3,6 +3,7 @@
 process with a warm cache answers."""
 import os
 import pathlib
+import resource
 import shutil
 import stat
 import statistics
@@ -336,18 +337,38 @@ def test_the_compiler_dies_with_its_host(place, tmp_path):
 
 
 @pytest.mark.alone
-def test_a_warm_process_answers_in_10_ms(place):
+def test_a_warm_process_answers_in_10_ms(place, long):
+    """The long form is for a quiet machine and takes the promise at its word. On a busy one wall
+    time says how busy: there CPU time has the limit, and wall time is held against a process that
+    does nothing, so that waiting for something is found, too."""
     place.answer()
     env = place.env()
-    times = []
-    for _ in range(gb.count(15, 100)):
+
+    def took(*args):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         start = time.monotonic()
-        done = subprocess.run([gb.BINARY, "run", ECHO, "hi"], env=env, cwd=gb.ROOT,
-                              stdin=subprocess.DEVNULL, capture_output=True, check=True)
-        times.append(time.monotonic() - start)
-        assert done.stdout == b"hi\n"
+        done = subprocess.run([gb.BINARY, *args], env=env, cwd=gb.ROOT, stdin=subprocess.DEVNULL,
+                              capture_output=True, check=True)
+        wall = time.monotonic() - start
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return done.stdout, wall, (after.ru_utime + after.ru_stime
+                                   - before.ru_utime - before.ru_stime)
+
+    walls, cpus, idle = [], [], []
+    for _ in range(gb.count(15, 100)):
+        stdout, wall, cpu = took("run", ECHO, "hi")
+        assert stdout == b"hi\n"
+        walls.append(wall)
+        cpus.append(cpu)
+        idle.append(took("version")[1])
     # The fastest quarter: what the process takes, and less what else the machine does.
-    quarter = statistics.quantiles(times, n=4)[0]
+    quarter, cpu_quarter, idle_quarter = (statistics.quantiles(times, n=4)[0]
+                                          for times in (walls, cpus, idle))
     gb.record("cold process, warm cache, to its end in ms: fastest quarter, median",
-              f"{quarter * 1e3:.1f}, {statistics.median(times) * 1e3:.1f}")
-    assert quarter < gb.slack_s(0.010), [f"{t * 1e3:.1f}" for t in times]
+              f"{quarter * 1e3:.1f}, {statistics.median(walls) * 1e3:.1f}")
+    shown = [f"{t * 1e3:.1f}" for t in [quarter, cpu_quarter, idle_quarter, *walls]]
+    if long:
+        assert quarter < gb.slack_s(0.010), shown
+    else:
+        assert cpu_quarter < gb.slack_s(0.010), shown
+        assert quarter < gb.slack_s(0.010 + idle_quarter), shown
