@@ -274,6 +274,16 @@ size_t gb_runner_step(struct gb_runner *r, int wait_ms) {
     return r->calls_len;
 }
 
+void gb_runner_hold(struct gb_runner *r) {
+    gb_wake_list_hold(r->wakes);
+}
+
+bool gb_runner_turn(struct gb_runner *r) {
+    run_round(r);
+    timer_arm(r);
+    return gb_wake_list_len(r->wakes) > 0;
+}
+
 int gb_runner_fd(const struct gb_runner *r) {
     return r->epoll_fd;
 }

@@ -293,5 +293,11 @@ int gb_runner_fd(const struct gb_runner *r);
 /* Waits up to wait_ms (-1: until something happens; 0: not at all), then does what there is to do.
  * Returns the number of calls still running. */
 size_t gb_runner_step(struct gb_runner *r, int wait_ms);
+/* For a loop that watches gb_runner_fd and does something else as well. Hold, from its thread: it
+ * promises to call gb_runner_turn whenever it is about to sleep, so that what it starts and wakes
+ * itself costs no system call. Turn polls the calls that are ready, once, without a look at the
+ * descriptor (that is gb_runner_step's, when it is readable); true: some are ready again. */
+void gb_runner_hold(struct gb_runner *r);
+bool gb_runner_turn(struct gb_runner *r);
 
 #endif

@@ -269,6 +269,7 @@ struct gb_wake_list {
     size_t len;
     bool signalled;   /* event_fd is readable */
     bool in_round;    /* the stepper looks at the list again before it sleeps */
+    bool held;        /* it always does */
     pthread_t stepper;
 };
 struct gb_wake_list *gb_wake_list_new(struct gb_error **err);
@@ -288,6 +289,8 @@ size_t gb_wake_list_begin(struct gb_wake_list *list);
 size_t gb_wake_list_len(struct gb_wake_list *list);
 struct gb_wake_cell *gb_wake_list_pop(struct gb_wake_list *list);
 void gb_wake_list_end(struct gb_wake_list *list);
+/* From this thread on: it promises to step before it sleeps, so its own wakes ring nothing. */
+void gb_wake_list_hold(struct gb_wake_list *list);
 
 /* ---- lanes.c ---- */
 

@@ -78,10 +78,17 @@ size_t gb_wake_list_len(struct gb_wake_list *list) {
 
 void gb_wake_list_end(struct gb_wake_list *list) {
     pthread_mutex_lock(&list->lock);
-    list->in_round = false;
-    if (list->first) {
+    list->in_round = list->held;
+    if (list->first && !list->held) {
         signal_fd(list);
     }
+    pthread_mutex_unlock(&list->lock);
+}
+
+void gb_wake_list_hold(struct gb_wake_list *list) {
+    pthread_mutex_lock(&list->lock);
+    list->held = list->in_round = true;
+    list->stepper = pthread_self();
     pthread_mutex_unlock(&list->lock);
 }
 

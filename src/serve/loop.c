@@ -71,19 +71,22 @@ static bool serve_posts(struct gb_loop *l) {
 /* ---- a round ---- */
 
 static void run_round(struct gb_loop *l) {
+    bool again = true;
     l->in_round = true;
-    for (int i = 0; i < ROUNDS_MAX; i++) {
+    if (l->runner_ready) {
+        l->runner_ready = false;
         (void)gb_runner_step(l->runner, 0);
-        if (!serve_posts(l)) {
-            break;
-        }
+    }
+    for (int i = 0; i < ROUNDS_MAX && again; i++) {
+        again = gb_runner_turn(l->runner);
+        again = serve_posts(l) || again;
     }
     l->in_round = false;
     pthread_mutex_lock(&l->post_lock);
-    bool left = l->posted && !l->woken;
-    l->woken = l->woken || left;
+    bool wake = (again || l->posted) && !l->woken && !l->ending;
+    l->woken = l->woken || wake;
     pthread_mutex_unlock(&l->post_lock);
-    if (left) {
+    if (wake) {
         uv_async_send(&l->wake);
     }
 }
@@ -92,10 +95,16 @@ static void on_check(uv_check_t *check) {
     run_round(check->data);
 }
 
+/* Timers run right before it, and may have woken calls or posted. */
+static void on_prepare(uv_prepare_t *prepare) {
+    run_round(prepare->data);
+}
+
 static void on_runner(uv_poll_t *poll, int status, int events) {
-    (void)poll; /* the check that follows steps the runner */
+    struct gb_loop *l = poll->data;
     (void)status;
     (void)events;
+    l->runner_ready = true; /* the check follows */
 }
 
 static void on_second(uv_timer_t *timer) {
@@ -142,6 +151,7 @@ static void end(struct gb_loop *l) {
     uv_poll_stop(&l->runner_poll);
     uv_close((uv_handle_t *)&l->runner_poll, NULL);
     uv_close((uv_handle_t *)&l->check, NULL);
+    uv_close((uv_handle_t *)&l->prepare, NULL);
     uv_close((uv_handle_t *)&l->second, NULL);
     uv_close((uv_handle_t *)&l->wake, NULL);
 }
@@ -216,7 +226,7 @@ bool gb_loop_init(struct gb_loop *l, struct gb_server *s, uint32_t index, struct
         return gb_fail(err, GB_IO, "could not make an event loop: %s", uv_strerror(eno));
     }
     l->has_uv = true;
-    l->wake.data = l->check.data = l->second.data = l->runner_poll.data = l;
+    l->wake.data = l->check.data = l->prepare.data = l->second.data = l->runner_poll.data = l;
     eno = uv_async_init(&l->uv, &l->wake, on_wake);
     eno = eno == 0 ? uv_poll_init(&l->uv, &l->runner_poll, gb_runner_fd(l->runner)) : eno;
     eno = eno == 0 ? uv_poll_start(&l->runner_poll, UV_READABLE, on_runner) : eno;
@@ -225,6 +235,8 @@ bool gb_loop_init(struct gb_loop *l, struct gb_server *s, uint32_t index, struct
     }
     uv_check_init(&l->uv, &l->check);
     uv_check_start(&l->check, on_check);
+    uv_prepare_init(&l->uv, &l->prepare);
+    uv_prepare_start(&l->prepare, on_prepare);
     uv_timer_init(&l->uv, &l->second);
     uv_timer_start(&l->second, on_second, 0, 1000);
     gb_http_date((int64_t)time(NULL), l->date);
@@ -233,6 +245,7 @@ bool gb_loop_init(struct gb_loop *l, struct gb_server *s, uint32_t index, struct
 
 static void *loop_main(void *user) {
     struct gb_loop *l = user;
+    gb_runner_hold(l->runner);
     uv_run(&l->uv, UV_RUN_DEFAULT);
     return NULL;
 }

@@ -345,6 +345,7 @@ struct gb_loop {
     uv_async_t wake;
     uv_poll_t runner_poll;
     uv_check_t check;
+    uv_prepare_t prepare;
     uv_timer_t second;
     uv_tcp_t listener, admin_listener;
     bool listening, admin_listening;
@@ -361,6 +362,7 @@ struct gb_loop {
     bool woken;       /* the async is on its way */
     bool in_round;    /* the loop's thread looks at its posts again before it sleeps */
     bool has_uv;
+    bool runner_ready; /* its descriptor is readable */
     struct gb_app *next_app;
     unsigned command; /* enum gb_loop_command, under the post lock */
     bool draining;

@@ -254,11 +254,39 @@ static void every_allocation_may_fail(void **state) {
     gb_program_unref(p);
 }
 
+static bool is_readable(int fd) {
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    return poll(&p, 1, 0) == 1;
+}
+
+static void a_loop_that_holds_rings_nothing_for_itself(void **state) {
+    struct bench *b = *state;
+    struct gb_program *p = load(b, AGENT_ECHO);
+    struct gb_program *sleeper = load(b, COMMAND("", "(call $sleep (i64.const 20000000))"));
+    struct gb_call_result r;
+    gb_runner_hold(b->runner);
+    start(b, p, &r);
+    assert_false(is_readable(gb_runner_fd(b->runner)));
+    while (gb_runner_turn(b->runner)) {
+    }
+    assert_ok(&r, "hello");
+    start(b, sleeper, &r);
+    while (gb_runner_turn(b->runner)) {
+    }
+    struct pollfd waits = {.fd = gb_runner_fd(b->runner), .events = POLLIN};
+    assert_int_equal(poll(&waits, 1, 5000), 1); /* another thread's wake rings */
+    run_all(b);
+    assert_ok(&r, NULL);
+    gb_program_unref(p);
+    gb_program_unref(sleeper);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         SANDBOX_TEST(eight_spinning_calls_share_the_thread),
         SANDBOX_TEST(a_short_call_is_not_held_up_by_spinning_ones),
         SANDBOX_TEST(cancelling_ends_a_call),
+        SANDBOX_TEST(a_loop_that_holds_rings_nothing_for_itself),
         SANDBOX_TEST(freeing_the_runner_cancels_what_runs),
         SANDBOX_TEST(the_descriptor_is_readable_when_there_is_something_to_do),
         SANDBOX_TEST(a_sleep_is_ended_by_the_timer_alone),
