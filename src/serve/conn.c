@@ -46,14 +46,15 @@ void gb_conn_answer(struct gb_conn *c, uint32_t status, const struct gb_http_fie
     }
 }
 
-/* Takes the error. */
-static void answer_error(struct gb_conn *c, struct gb_error *error, const char *allow) {
+/* Takes the error. head: NULL where it was not understood. */
+static void answer_error(struct gb_conn *c, const struct gb_http_head *head,
+                         struct gb_error *error, const char *allow) {
     struct gb_buf body;
-    char id[GB_REQUEST_ID_MADE_BYTES + 1] = "";
+    char id[GB_REQUEST_ID_BYTES_MAX + 1] = "";
     char retry[12];
     struct gb_http_field fields[4] = {{gb_span_of("content-type"), gb_span_of("application/json")}};
     size_t n = 1;
-    (void)gb_request_id_make(&c->loop->ids, id, NULL);
+    gb_exchange_take_id(c->loop, head, id);
     fields[n++] = (struct gb_http_field){gb_span_of("x-request-id"), gb_span_of(id)};
     unsigned retry_s = gb_problem_retry_after_s(error->code);
     if (retry_s > 0) {
@@ -91,7 +92,7 @@ static enum gb_h1_action on_head(void *user, const struct gb_http_head *head) {
     c->exchange = gb_exchange_new(c, head, allow, &err);
     if (!c->exchange) {
         c->close_after = has_body; /* it is not worth reading */
-        answer_error(c, err, allow);
+        answer_error(c, head, err, allow);
         return GB_H1_GO;
     }
     if (head->expect_continue && has_body) {
@@ -210,7 +211,9 @@ static bool send_head(struct gb_conn *c, struct gb_exchange *x, struct gb_error 
     if (x->retry_after[0]) {
         own[n++] = (struct gb_http_field){gb_span_of("retry-after"), gb_span_of(x->retry_after)};
     }
-    bool whole = x->out_end && !c->writer.is_head && !has_length_field(x);
+    /* A guest's answer to HEAD need not have the body that its answer to GET would have. */
+    bool whole = x->out_end && x->out_trailers_len == 0 && !has_length_field(x) &&
+                 (!c->writer.is_head || x->route->kind == GB_ROUTE_STATIC);
     struct gb_h1_response r = {.status = x->status,
                                .fields = x->head_fields,
                                .fields_len = x->head_len,
@@ -319,7 +322,7 @@ static void on_parse_error(struct gb_conn *c, struct gb_error *err) {
         c->phase = GB_CONN_BUSY;
     }
     if (!c->writer.has_head) {
-        answer_error(c, err, NULL);
+        answer_error(c, NULL, err, NULL);
     } else {
         gb_error_free(err);
         gb_conn_close(c);
@@ -330,8 +333,8 @@ static void on_parse_error(struct gb_conn *c, struct gb_error *err) {
 static bool feed(struct gb_conn *c) {
     bool from_ahead = c->ahead.len > 0;
     struct gb_span bytes = from_ahead ? gb_buf_span(&c->ahead) : c->input;
-    if (c->body_done || c->body_full || bytes.len == 0 || c->phase == GB_CONN_LINGER ||
-        c->phase == GB_CONN_HANDSHAKE) {
+    if (c->body_done || c->body_full || (bytes.len == 0 && !c->paused) ||
+        c->phase == GB_CONN_LINGER || c->phase == GB_CONN_HANDSHAKE) {
         return false;
     }
     if (c->writing && c->phase != GB_CONN_BUSY) {
@@ -347,9 +350,10 @@ static bool feed(struct gb_conn *c) {
     if (from_ahead) {
         memmove(c->ahead.ptr, c->ahead.ptr + consumed, c->ahead.len - consumed);
         c->ahead.len -= consumed;
-    } else {
+    } else if (consumed > 0) {
         c->input = gb_span_make(bytes.ptr + consumed, bytes.len - consumed);
     }
+    c->paused = status == GB_H1_PAUSED;
     if (status == GB_H1_FAILED) {
         c->body_done = true; /* there is nothing more to read of it */
         on_parse_error(c, err);

@@ -78,13 +78,15 @@ static void take_trace(struct gb_exchange *x, const struct gb_http_head *head) {
     gb_traceparent_format(&mine, x->traceparent);
 }
 
-static bool take_id(struct gb_exchange *x, const struct gb_http_head *head, struct gb_error **err) {
-    const struct gb_http_field *field = gb_http_find(head, "x-request-id");
+void gb_exchange_take_id(struct gb_loop *l, const struct gb_http_head *head,
+                         char ret_id[GB_REQUEST_ID_BYTES_MAX + 1]) {
+    const struct gb_http_field *field = head ? gb_http_find(head, "x-request-id") : NULL;
     if (field && gb_request_id_valid(field->value)) {
-        memcpy(x->id, field->value.ptr, field->value.len);
-        return true;
+        memcpy(ret_id, field->value.ptr, field->value.len);
+        ret_id[field->value.len] = '\0';
+    } else {
+        (void)gb_request_id_make(&l->ids, ret_id, NULL);
     }
-    return gb_request_id_make(&x->loop->ids, x->id, err);
 }
 
 /* The head as the guest will see it, copied: the parser's goes with the next request. */
@@ -182,9 +184,10 @@ static bool fill(struct gb_exchange *x, struct gb_conn *c, const struct gb_http_
     struct gb_server *s = x->loop->server;
     const struct gb_manifest_http *http = &x->app->manifest->host.http;
     x->tenant = gb_app_identify(x->app, head, (const struct sockaddr *)&c->peer, err);
-    if (!x->tenant || !take_id(x, head, err)) {
+    if (!x->tenant) {
         return false;
     }
+    gb_exchange_take_id(x->loop, head, x->id);
     struct gb_tenant *t = x->tenant->tenant;
     count_tenant(c, t);
     if (atomic_load(&t->connections) > http->connections_per_tenant) {

@@ -74,6 +74,17 @@ static char *url_of(const struct sockaddr_storage *a, bool tls, struct gb_error 
     return gb_format(err, "%s://%s:%u", scheme, host, ntohs(in->sin_port));
 }
 
+/* Sockets that share a port would share it with another server too: that must be an error. */
+static bool is_taken(const struct sockaddr_storage *address, socklen_t len) {
+    int fd = open_one(address, len, false);
+    int eno = errno;
+    if (fd >= 0) {
+        gb_fd_close(&fd);
+    }
+    errno = eno;
+    return fd < 0 && eno == EADDRINUSE;
+}
+
 bool gb_listen(struct gb_server *s, const char *text, bool admin, char **ret_url,
                struct gb_error **err) {
     struct sockaddr_storage address;
@@ -83,7 +94,8 @@ bool gb_listen(struct gb_server *s, const char *text, bool admin, char **ret_url
         return false;
     }
     for (uint32_t i = 0; i < loops; i++) {
-        int fd = open_one(&address, len, loops > 1);
+        bool taken = i == 0 && loops > 1 && is_taken(&address, len);
+        int fd = taken ? -1 : open_one(&address, len, loops > 1);
         if (fd < 0) {
             char why[64];
             snprintf(why, sizeof why, "%s", strerror(errno));

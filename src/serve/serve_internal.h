@@ -211,6 +211,9 @@ struct gb_exchange {
  * set for method-not-allowed. */
 struct gb_exchange *gb_exchange_new(struct gb_conn *c, const struct gb_http_head *head,
                                     char ret_allow[GB_ROUTE_ALLOW_BYTES], struct gb_error **err);
+/* The client's id where it is valid, else a new one. head: may be NULL. */
+void gb_exchange_take_id(struct gb_loop *l, const struct gb_http_head *head,
+                         char ret_id[GB_REQUEST_ID_BYTES_MAX + 1]);
 void gb_exchange_unref(struct gb_exchange *x);
 struct gb_exchange *gb_exchange_ref(struct gb_exchange *x);
 /* Bytes of the body: kept until the guest reads them. *ret_full: read no more for now. */
@@ -295,6 +298,7 @@ struct gb_conn {
     struct gb_exchange *exchange;
     bool body_done;        /* the request has been read to its end */
     bool body_full;        /* its guest must read first */
+    bool paused;           /* the parser has something to say even without more bytes */
     bool answered;         /* the answer is complete, as far as this side goes */
     bool close_after;      /* no further request */
     bool said_bye;         /* our side of the socket is shut */
