@@ -6,7 +6,7 @@
 PRESET ?= release
 SECONDS_PER_TARGET ?= 60
 
-.PHONY: all setup build dev guests guests-all bench fuzz check soak examples install format clean help
+.PHONY: all setup build dev guests guests-all bench bench-http fuzz check soak examples install format clean help
 .DEFAULT_GOAL := all
 
 all: build guests
@@ -19,6 +19,7 @@ help:
 	@echo 'make check     ./test: every test in its short form, warnings are errors'
 	@echo 'make soak      ./test --long: full counts'
 	@echo 'make bench     the measurements of bench/'
+	@echo 'make bench-http  what a request costs (wrk; nginx and wasmtime beside it if installed)'
 	@echo 'make fuzz      each fuzz target for SECONDS_PER_TARGET (60) seconds'
 	@echo 'make examples  the programs of examples/, against libglovebox.so'
 	@echo 'make install   into DESTDIR and PREFIX (/usr/local)'
@@ -57,6 +58,9 @@ examples: all
 bench: all
 	@test -x bench/run || { echo 'bench/run is missing: there is nothing to measure yet' >&2; exit 1; }
 	@bench/run
+
+bench-http: all
+	@bench/http.py
 
 fuzz:
 	@$(MAKE) --no-print-directory build PRESET=fuzz

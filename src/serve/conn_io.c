@@ -62,14 +62,16 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
         }
         return;
     }
-    c->loop->in_round = true; /* the check follows */
+    struct gb_loop *l = c->loop;
+    l->in_round = true; /* one follows */
     if (c->ssl) {
         gb_tls_read(c, gb_span_make(buf->base, (size_t)n));
-        return;
+    } else {
+        c->input = gb_span_make(buf->base, (size_t)n);
+        gb_conn_pump(c);
+        c->input = gb_span_make(NULL, 0);
     }
-    c->input = gb_span_make(buf->base, (size_t)n);
-    gb_conn_pump(c);
-    c->input = gb_span_make(NULL, 0);
+    gb_loop_round(l);
 }
 
 void gb_conn_read(struct gb_conn *c, bool on) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A loop: one thread with its connections and its runner. After each round of reads it steps the
- * runner and looks at the exchanges that were posted, its own and those from the lanes.
+ * A loop: one thread with its connections and its runner. After each read, and before it sleeps, it
+ * turns the runner and looks at the exchanges that were posted, its own and those from the lanes:
+ * so most requests are answered before the next one is read, and few are in flight at once.
  *
  * Threads: everything here runs on the loop's own, but gb_loop_post and gb_loop_command.
  */
@@ -70,7 +71,7 @@ static bool serve_posts(struct gb_loop *l) {
 
 /* ---- a round ---- */
 
-static void run_round(struct gb_loop *l) {
+void gb_loop_round(struct gb_loop *l) {
     bool again = true;
     l->in_round = true;
     if (l->runner_ready) {
@@ -92,12 +93,12 @@ static void run_round(struct gb_loop *l) {
 }
 
 static void on_check(uv_check_t *check) {
-    run_round(check->data);
+    gb_loop_round(check->data);
 }
 
 /* Timers run right before it, and may have woken calls or posted. */
 static void on_prepare(uv_prepare_t *prepare) {
-    run_round(prepare->data);
+    gb_loop_round(prepare->data);
 }
 
 static void on_runner(uv_poll_t *poll, int status, int events) {

@@ -382,6 +382,8 @@ bool gb_loop_start(struct gb_loop *l, struct gb_error **err);
 void gb_loop_command(struct gb_loop *l, unsigned commands, struct gb_app *app);
 void gb_loop_join(struct gb_loop *l);
 void gb_loop_fini(struct gb_loop *l);
+/* Polls the calls that are ready and serves the posts. */
+void gb_loop_round(struct gb_loop *l);
 /* fd is taken. */
 bool gb_loop_listen(struct gb_loop *l, int fd, bool admin, struct gb_error **err);
 void gb_loop_post(struct gb_loop *l, struct gb_exchange *x, unsigned what);
