@@ -35,7 +35,8 @@ enum fake_order {
     FAKE_SLOW = -8,         /* 50 ms, then as echo */
     FAKE_FAIL = -9,         /* with a text that would paint a terminal */
     FAKE_TWICE = -10,       /* completes the same job twice */
-    FAKE_BAD_STATUS = -11
+    FAKE_BAD_STATUS = -11,
+    FAKE_SLOWER = -12       /* 600 ms, then as echo */
 };
 
 struct fake {
@@ -140,6 +141,10 @@ static void fake_run(struct fake *f, struct gb_wire_job *job) {
         break;
     case FAKE_SLOW:
         usleep(50000);
+        fake_answer(f, job);
+        break;
+    case FAKE_SLOWER:
+        usleep(600000);
         fake_answer(f, job);
         break;
     case FAKE_FAIL:

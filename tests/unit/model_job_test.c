@@ -13,7 +13,7 @@ static void output_shape_follows_the_inputs_symbols(void **state) {
         struct gb_job_output y;
         test_submit(&t, FAKE_ECHO, batch, &j);
         test_wait(&t, &j);
-        assert_int_equal(gb_job_state(j.job), GB_JOB_DONE);
+        test_expect_done(&j);
         assert_true(gb_job_output(j.job, 0, &y));
         assert_int_equal(y.type, GB_TYPE_F32);
         assert_int_equal(y.rank, 2);
@@ -41,7 +41,7 @@ static void output_of_unknown_shape_is_fetched(void **state) {
         struct gb_job_output y;
         test_submit(&t, (float)count, 1, &j);
         test_wait(&t, &j);
-        assert_int_equal(gb_job_state(j.job), GB_JOB_DONE);
+        test_expect_done(&j);
         assert_true(gb_job_output(j.job, 0, &y));
         assert_int_equal(y.rank, 1);
         assert_int_equal(y.dims[0], count);
@@ -69,7 +69,7 @@ static void unknown_output_over_the_budget_is_forgotten(void **state) {
     test_drop(&j);
     test_submit(&t, 10, 1, &j);
     test_wait(&t, &j);
-    assert_int_equal(gb_job_state(j.job), GB_JOB_DONE);
+    test_expect_done(&j);
     test_drop(&j);
     assert_int_equal(gb_worker_starts(t.worker), 1);
     test_host_fini(&t);
@@ -140,7 +140,7 @@ static void nonsense_kills_the_worker_and_it_comes_back(void **state) {
     struct test_job j;
     test_submit(&t, FAKE_TWICE, 1, &j); /* answered, then found out */
     test_wait(&t, &j);
-    assert_int_equal(gb_job_state(j.job), GB_JOB_DONE);
+    test_expect_done(&j);
     test_drop(&j);
     uint64_t until = gb_deadline_after_us(WAIT_US);
     while (gb_worker_starts(t.worker) < GB_COUNT(orders) + 2) {
@@ -158,25 +158,30 @@ static void queue_is_bounded_and_keeps_its_order(void **state) {
     struct gb_error *e = NULL;
     test_host_init(&t, "echo", 1);
     struct test_job jobs[11];
-    for (size_t i = 0; i < 10; i++) { /* 2 with the worker, 8 here */
-        test_submit(&t, FAKE_SLOW, 1, &jobs[i]);
+    for (size_t i = 0; i < 10; i++) { /* 2 with the worker, until they are cancelled; 8 here */
+        test_submit(&t, i < 2 ? FAKE_WAIT : FAKE_ECHO, 1, &jobs[i]);
     }
-    assert_false(test_submit_to(t.worker, t.account, FAKE_SLOW, 1, GB_NEVER, &jobs[10], &e));
+    assert_false(test_submit_to(t.worker, t.account, FAKE_ECHO, 1, GB_NEVER, &jobs[10], &e));
     assert_int_equal(e->code, GB_OVERLOADED);
     assert_string_equal(e->message, "8 inferences wait for model \"digits\" already");
     assert_non_null(strstr(e->hint, "Try again after"));
     gb_error_clear(&e);
     gb_job_cancel(jobs[9].job); /* makes room at once */
-    test_submit(&t, FAKE_SLOW, 1, &jobs[10]);
+    test_submit(&t, FAKE_ECHO, 1, &jobs[10]);
+    gb_job_cancel(jobs[0].job);
+    gb_job_cancel(jobs[1].job);
     for (size_t i = 0; i < 11; i++) {
         test_wait(&t, &jobs[i]);
-        if (i == 9) {
+        if (i < 2 || i == 9) {
             test_expect_code(&jobs[i], GB_CANCELLED);
         } else {
-            assert_int_equal(gb_job_state(jobs[i].job), GB_JOB_DONE);
-            assert_true(i == 10 || jobs[10].done == 0);
+            test_expect_done(&jobs[i]);
         }
     }
+    for (size_t i = 2; i < 8; i++) {
+        assert_true(jobs[i].place < jobs[i + 1].place);
+    }
+    assert_true(jobs[8].place < jobs[10].place);
     for (size_t i = 0; i < 11; i++) {
         test_drop(&jobs[i]);
     }
@@ -194,7 +199,7 @@ static void soft_cancel_answers_at_once_and_keeps_the_worker(void **state) {
     gb_job_cancel(j.job);
     gb_job_cancel(j.job);
     test_wait(&t, &j);
-    assert_true(gb_now_us() - start < 50000);
+    assert_true(gb_now_us() - start < test_slack(50000));
     test_expect_code(&j, GB_CANCELLED);
     test_drop(&j);
     test_serves(&t);
@@ -217,11 +222,11 @@ static void deaf_inference_is_killed_after_the_grace(void **state) {
     uint64_t start = gb_now_us();
     gb_job_cancel(deaf.job);
     test_wait(&t, &deaf);
-    assert_true(gb_now_us() - start < 50000);
+    assert_true(gb_now_us() - start < test_slack(50000));
     test_expect_code(&deaf, GB_CANCELLED);
     test_wait(&t, &other);
     uint64_t took = gb_now_us() - start;
-    assert_true(took >= 100000 && took < 400000);
+    assert_true(took >= t.options.cancel_grace_ms * 1000 && took < test_slack(400000));
     test_expect_code(&other, GB_BACKEND_LOST);
     test_expect_message(&other, "the worker of model \"digits\" was ended because a cancelled "
                                 "inference did not stop");
@@ -242,11 +247,11 @@ static void cancelled_job_behind_a_long_one_does_not_kill(void **state) {
     (void)state;
     struct test_host t = {0};
     t.options = test_options();
-    t.options.cancel_grace_ms = 20;
+    t.options.cancel_grace_ms = 300;
     test_host_init(&t, "echo", 1);
     struct test_job slow;
     struct test_job behind;
-    test_submit(&t, FAKE_SLOW, 1, &slow); /* 50 ms, longer than the grace */
+    test_submit(&t, FAKE_SLOWER, 1, &slow); /* twice the grace */
     test_submit(&t, FAKE_ECHO, 1, &behind);
     gb_job_cancel(behind.job);
     test_wait(&t, &slow);
@@ -266,13 +271,14 @@ static void deadline_ends_waiting_and_running_jobs(void **state) {
     test_host_init(&t, "echo", 1);
     struct test_job jobs[4];
     uint64_t start = gb_now_us();
+    uint64_t given = test_slack(60000);
     for (size_t i = 0; i < GB_COUNT(jobs); i++) {
-        assert_true(test_submit_to(t.worker, t.account, FAKE_WAIT, 1, start + 60000, &jobs[i], &e));
+        assert_true(test_submit_to(t.worker, t.account, FAKE_WAIT, 1, start + given, &jobs[i], &e));
     }
     for (size_t i = 0; i < GB_COUNT(jobs); i++) {
         test_wait(&t, &jobs[i]);
         uint64_t took = gb_now_us() - start;
-        assert_true(took >= 60000 && took < 110000);
+        assert_true(took >= given && took < given + test_slack(50000));
         test_expect_code(&jobs[i], GB_DEADLINE_EXCEEDED);
         test_expect_message(&jobs[i],
                             i < 2 ? "the inference on model \"digits\" did not finish before the "
@@ -363,13 +369,14 @@ static void output_that_is_never_handed_over_costs_the_worker_its_life(void **st
     struct test_job j;
     test_host_init(&t, "mute", 1);
     uint64_t start = gb_now_us();
-    assert_true(test_submit_to(t.worker, t.account, 100, 1, start + 50000, &j, &e));
+    uint64_t deadline_us = start + test_slack(50000);
+    assert_true(test_submit_to(t.worker, t.account, 100, 1, deadline_us, &j, &e));
     test_wait(&t, &j);
-    assert_true(gb_now_us() - start < 100000);
+    assert_true(gb_now_us() < deadline_us + test_slack(50000));
     test_expect_code(&j, GB_DEADLINE_EXCEEDED);
     test_drop(&j);
-    while (gb_account_used(t.account) != 0) { /* 100 ms of grace, then the kill */
-        assert_true(gb_now_us() - start < 500000);
+    while (gb_account_used(t.account) != 0) { /* the grace, then the kill */
+        assert_true(gb_now_us() - start < test_slack(500000));
         usleep(1000);
     }
     test_host_fini(&t);
@@ -468,7 +475,7 @@ static void budget_and_full_slab_refuse_and_recover(void **state) {
     gb_mem_unref(hog);
     assert_true(test_submit_to(t.worker, rich, FAKE_ECHO, 60 * 1024, GB_NEVER, &j, &e));
     test_wait(&t, &j);
-    assert_int_equal(gb_job_state(j.job), GB_JOB_DONE);
+    test_expect_done(&j);
     test_drop(&j);
     assert_int_equal(gb_account_used(rich), 0);
     gb_account_unref(rich);
@@ -498,7 +505,7 @@ static void a_tenant_cannot_take_the_slab_from_the_others(void **state) {
     for (size_t i = 0; i < GB_COUNT(both); i++) {
         assert_true(test_submit_to(t.worker, both[i], FAKE_ECHO, 60 * 1024, GB_NEVER, &j, &e));
         test_wait(&t, &j);
-        assert_int_equal(gb_job_state(j.job), GB_JOB_DONE);
+        test_expect_done(&j);
         struct gb_job_output y;
         assert_true(gb_job_output(j.job, 0, &y));
         struct gb_mem *kept = gb_mem_keep(y.mem);
@@ -550,6 +557,14 @@ static void failed_allocations_in_a_job_are_errors(void **state) {
     test_host_fini(&t);
 }
 
+static void wait_for_death(struct test_host *t, int pid) {
+    uint64_t until = gb_deadline_after_us(WAIT_US);
+    while (pid != 0 && gb_worker_pid(t->worker) == pid) {
+        assert_true(gb_now_us() < until);
+        usleep(1000);
+    }
+}
+
 /* Kills and cancels at odd moments: each job is answered once, nothing stays charged. */
 static void random_kills_and_cancels_lose_nothing(void **state) {
     (void)state;
@@ -565,10 +580,12 @@ static void random_kills_and_cancels_lose_nothing(void **state) {
             test_submit(&t, (float)(int)orders[seed >> 62], 1 + (seed >> 40) % 64, &jobs[i]);
         }
         usleep((useconds_t)(seed >> 33) % 5000);
+        int killed = 0;
         if (round % 2 == 0) {
             int pid = gb_worker_pid(t.worker);
             if (pid > 0) {
                 assert_int_equal(kill(pid, SIGKILL), 0);
+                killed = pid;
             }
         }
         for (size_t i = 0; i < JOBS; i++) {
@@ -585,6 +602,8 @@ static void random_kills_and_cancels_lose_nothing(void **state) {
                 test_drop(&jobs[i]);
             }
         }
+        /* Until its death is seen, the dead one would still be given the next job, and lose it. */
+        wait_for_death(&t, killed);
         test_serves(&t);
     }
     test_host_fini(&t);

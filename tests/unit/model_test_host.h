@@ -20,6 +20,7 @@
 #include "base/num.h"
 #include "model/worker.h"
 #include "model_fake_worker.h"
+#include "test_slack.h"
 
 #define WAIT_US ((uint64_t)20 * 1000000)
 
@@ -49,7 +50,7 @@ static inline struct gb_registry_options test_options(void) {
         .jail = GB_JAIL_STRICT,
         .slab_bytes = 8 * GB_MIB,
         .load_timeout_ms = 10000,
-        .cancel_grace_ms = 100,
+        .cancel_grace_ms = test_slack(100),
         .queue_max = 8,
     };
 }
@@ -104,9 +105,13 @@ static inline void test_host_fini(struct test_host *t) {
 struct test_job {
     struct gb_job *job;
     int done;
+    int place; /* among all that were answered */
 };
 static inline void test_done(void *user) {
-    ((struct test_job *)user)->done++;
+    static _Atomic int answered;
+    struct test_job *j = user;
+    j->done++;
+    j->place = ++answered;
 }
 
 /* batch rows of 4; the first number is the order, the others count up. */
@@ -154,6 +159,15 @@ static inline void test_wait(struct test_host *t, struct test_job *j) {
     assert_int_equal(j->done, 1);
 }
 
+static inline void test_expect_done(struct test_job *j) {
+    struct gb_error *e = gb_job_error(j->job);
+    if (e) {
+        print_message("%s: %s\n", gb_code_text(e->code), e->message);
+        gb_error_free(e);
+    }
+    assert_int_equal(gb_job_state(j->job), GB_JOB_DONE);
+}
+
 static inline void test_expect_code(struct test_job *j, enum gb_code code) {
     assert_int_equal(gb_job_state(j->job), GB_JOB_ERROR);
     struct gb_error *e = gb_job_error(j->job);
@@ -183,7 +197,7 @@ static inline void test_serves(struct test_host *t) {
     struct gb_job_output y;
     test_submit(t, FAKE_ECHO, 2, &j);
     test_wait(t, &j);
-    assert_int_equal(gb_job_state(j.job), GB_JOB_DONE);
+    test_expect_done(&j);
     assert_true(gb_job_output(j.job, 0, &y));
     const float *numbers = (const float *)(const void *)gb_mem_ptr(y.mem);
     for (size_t i = 0; i < 8; i++) {
