@@ -33,6 +33,7 @@ MANIFEST = f"""
 listen = "127.0.0.1:0"
 admin = "127.0.0.1:0"
 log = "warn"
+calls = 1024
 http = {{ connections = 10000, connections-per-address = 10000 }}
 [model.digits]
 source = "{ROOT}/models/digits.onnx"
