@@ -5,6 +5,7 @@
 
 #include "sandbox/sandbox_internal.h"
 #include "sandbox_harness.h"
+#include "test_slack.h"
 
 struct lanes_bench {
     struct bench b;
@@ -60,7 +61,8 @@ static struct gb_call *start_in(struct lanes_bench *l, size_t flow, struct gb_pr
 
 static void spinning_calls_do_not_hold_the_runner(void **state) {
     struct lanes_bench *l = *state;
-    l->b.limits.deadline_us = 300000;
+    uint64_t given_us = test_slack(300000);
+    l->b.limits.deadline_us = given_us;
     struct gb_program *spin = load(&l->b, AGENT_SPIN);
     struct gb_program *echo = load(&l->b, AGENT_ECHO);
     struct gb_call_result r[4];
@@ -80,19 +82,21 @@ static void spinning_calls_do_not_hold_the_runner(void **state) {
         worst_us = GB_MAX(worst_us, short_one.usage.wall_us);
         assert_ok(&short_one, "hello");
     }
-    assert_true(worst_us < 50000);
+    assert_true(worst_us < test_slack(50000));
     run_all(&l->b);
     for (size_t i = 0; i < 4; i++) {
         assert_error(r[i].error, GB_DEADLINE_EXCEEDED, NULL, NULL);
-        assert_true(r[i].usage.wall_us <= 350000);
+        assert_true(r[i].usage.wall_us <= given_us + test_slack(50000));
         gb_call_result_fini(&r[i]);
     }
     gb_program_unref(spin);
     gb_program_unref(echo);
 }
 
-/* The work of flow 1 over that of flow 0, which has eight calls against one. */
+/* The work of flow 1 over that of flow 0, which has eight calls against one; -1 where others
+ * had the time that was ours, which says nothing then. */
 static double share(struct lanes_bench *l) {
+    uint64_t starved_us = test_starved_us();
     l->b.limits.fuel = UINT64_C(1) << 60;
     l->b.limits.deadline_us = 1500000;
     struct gb_program *p = load(&l->b, AGENT_SPIN_CALLING);
@@ -101,27 +105,32 @@ static double share(struct lanes_bench *l) {
         start_in(l, i == 0, p, &r[i]);
     }
     run_all(&l->b);
+    starved_us = test_starved_us() - starved_us;
     uint64_t work[2] = {0};
     for (size_t i = 0; i < 9; i++) {
         assert_error(r[i].error, GB_DEADLINE_EXCEEDED, NULL, NULL);
-        assert_true(r[i].usage.wall_us <= 1700000);
+        assert_true(r[i].usage.wall_us <= 1500000 + test_slack(200000) + starved_us);
         work[i == 0] += r[i].usage.fuel;
         gb_call_result_fini(&r[i]);
     }
     gb_program_unref(p);
+    if (starved_us > 500000) {
+        print_message("not judged: starved for %llu ms\n", (unsigned long long)starved_us / 1000);
+        return -1;
+    }
     return (double)work[1] / (double)work[0];
 }
 
 static void many_calls_get_no_more_than_one(void **state) {
     double got = share(*state);
-    if (got < 0.6 || got > 1.7) {
+    if (got >= 0 && (got < 0.6 || got > 1.7)) {
         fail_msg("the share is %f", got);
     }
 }
 
 static void weights_are_shares(void **state) {
     double got = share(*state);
-    if (got < 1.8 || got > 5.0) {
+    if (got >= 0 && (got < 1.8 || got > 5.0)) {
         fail_msg("the share is %f", got);
     }
 }
@@ -142,7 +151,7 @@ static void calls_on_lanes_are_cancelled(void **state) {
         gb_call_cancel(calls[i], i % 2 ? GB_CANCELLED : GB_INTERRUPTED);
     }
     run_all(&l->b);
-    assert_true(gb_now_us() - start_us < 100000);
+    assert_true(gb_now_us() - start_us < test_slack(100000));
     for (size_t i = 0; i < 6; i++) {
         assert_error(r[i].error, i % 2 ? GB_CANCELLED : GB_INTERRUPTED, NULL, NULL);
         gb_call_result_fini(&r[i]);
@@ -161,7 +170,7 @@ static void a_call_that_waits_on_a_lane_meets_its_deadline(void **state) {
     start_in(l, 0, p, &r);
     uint64_t start_us = gb_now_us();
     run_all(&l->b);
-    assert_true(gb_now_us() - start_us < 250000);
+    assert_true(gb_now_us() - start_us < 150000 + test_slack(100000));
     assert_error(r.error, GB_DEADLINE_EXCEEDED, NULL, NULL);
     gb_call_result_fini(&r);
     gb_program_unref(p);

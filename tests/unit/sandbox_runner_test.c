@@ -6,6 +6,7 @@
 
 #include "sandbox/sandbox_internal.h"
 #include "sandbox_harness.h"
+#include "test_slack.h"
 
 static void eight_spinning_calls_share_the_thread(void **state) {
     struct bench *b = *state;
@@ -14,22 +15,24 @@ static void eight_spinning_calls_share_the_thread(void **state) {
     struct gb_program *p = load(b, AGENT_SPIN_CALLING);
     struct gb_call_result r[8];
     uint64_t start_us = gb_now_us();
+    uint64_t starved_us = test_starved_us();
     for (size_t i = 0; i < 8; i++) {
         start(b, p, &r[i]);
     }
     run_all(b);
-    assert_true(gb_now_us() - start_us < 470000);
+    starved_us = test_starved_us() - starved_us;
+    assert_true(gb_now_us() - start_us < 400000 + test_slack(70000) + starved_us);
     uint64_t least = UINT64_MAX;
     uint64_t most = 0;
     for (size_t i = 0; i < 8; i++) {
         assert_error(r[i].error, GB_DEADLINE_EXCEEDED, NULL, NULL);
-        assert_true(r[i].usage.wall_us <= 450000);
+        assert_true(r[i].usage.wall_us <= 400000 + test_slack(50000) + starved_us);
         least = GB_MIN(least, r[i].usage.fuel);
         most = GB_MAX(most, r[i].usage.fuel);
         gb_call_result_fini(&r[i]);
     }
-    assert_true(least > 0);
-    if (most > 5 * least) { /* slices are wall time: a loaded machine makes them uneven */
+    /* Slices are wall time: nothing can be said where others had more of it than we. */
+    if (starved_us < 200000 && most > 5 * least) {
         print_error("least %llu, most %llu\n", (unsigned long long)least, (unsigned long long)most);
         fail();
     }
@@ -38,16 +41,18 @@ static void eight_spinning_calls_share_the_thread(void **state) {
 
 static void a_short_call_is_not_held_up_by_spinning_ones(void **state) {
     struct bench *b = *state;
-    b->limits.deadline_us = 300000;
+    b->limits.deadline_us = test_slack(300000);
     struct gb_program *spin = load(b, AGENT_SPIN);
     struct gb_program *echo = load(b, AGENT_ECHO);
     struct gb_call_result r[5];
+    uint64_t starved_us = test_starved_us();
     for (size_t i = 0; i < 4; i++) {
         start(b, spin, &r[i]);
     }
     start(b, echo, &r[4]);
     run_all(b);
-    assert_true(r[4].usage.wall_us < 50000);
+    starved_us = test_starved_us() - starved_us;
+    assert_true(r[4].usage.wall_us < test_slack(50000) + starved_us);
     assert_ok(&r[4], "hello");
     for (size_t i = 0; i < 4; i++) {
         assert_error(r[i].error, GB_DEADLINE_EXCEEDED, NULL, NULL);
@@ -67,11 +72,13 @@ static void cancelling_ends_a_call(void **state) {
     gb_runner_step(b->runner, 0);
     gb_runner_step(b->runner, 0);
     uint64_t start_us = gb_now_us();
+    uint64_t starved_us = test_starved_us();
     gb_call_cancel(first, GB_CANCELLED);
     gb_call_cancel(second, GB_INTERRUPTED);
     gb_call_cancel(start(b, spin, &r[2]), GB_CANCELLED); /* before it ran at all */
     run_all(b);
-    assert_true(gb_now_us() - start_us < 50000);
+    starved_us = test_starved_us() - starved_us;
+    assert_true(gb_now_us() - start_us < test_slack(50000) + starved_us);
     assert_error(r[0].error, GB_CANCELLED, "the call was cancelled", NULL);
     assert_error(r[1].error, GB_INTERRUPTED, "the call was interrupted", NULL);
     assert_error(r[2].error, GB_CANCELLED, NULL, NULL);
@@ -112,7 +119,7 @@ static void the_descriptor_is_readable_when_there_is_something_to_do(void **stat
     start(b, spin, &r);
     assert_int_equal(poll(&fd, 1, 0), 1);
     while (gb_runner_step(b->runner, 0) > 0) {
-        assert_int_equal(poll(&fd, 1, 1000), 1);
+        assert_int_equal(poll(&fd, 1, 10000), 1);
     }
     assert_error(r.error, GB_DEADLINE_EXCEEDED, NULL, NULL);
     gb_call_result_fini(&r);
@@ -124,13 +131,14 @@ static void a_sleep_is_ended_by_the_timer_alone(void **state) {
     b->limits.deadline_us = 80000;
     struct gb_program *sleeper = load(b, COMMAND("", "(call $sleep (i64.const 9000000000))"));
     struct gb_call_result r;
+    uint64_t starved_us = test_starved_us();
     start(b, sleeper, &r);
     size_t steps = 1;
     while (gb_runner_step(b->runner, -1) > 0) {
         steps++;
     }
     assert_error(r.error, GB_DEADLINE_EXCEEDED, NULL, NULL);
-    assert_true(r.usage.wall_us <= 130000);
+    assert_true(r.usage.wall_us <= 80000 + test_slack(50000) + test_starved_us() - starved_us);
     assert_true(steps < 20); /* it waited, it did not spin */
     gb_call_result_fini(&r);
     gb_program_unref(sleeper);
@@ -214,14 +222,28 @@ static void the_ticker_parks_when_nothing_runs(void **state) {
 
 static void more_calls_than_slots_are_overloaded(void **state) {
     struct bench *b = *state;
-    b->limits.deadline_us = 500000;
+    b->limits.deadline_us = 60000000;
     struct gb_program *spin = load(b, AGENT_SPIN);
     struct gb_call_result r[20];
+    struct gb_call *calls[20];
     size_t overloaded = 0;
     for (size_t i = 0; i < 20; i++) {
-        start(b, spin, &r[i]);
+        calls[i] = start(b, spin, &r[i]);
+    }
+    for (int step = 0; step < 1000 && overloaded < 4; step++) {
+        gb_runner_step(b->runner, 1);
+        overloaded = 0;
+        for (size_t i = 0; i < 20; i++) {
+            overloaded += r[i].error != NULL;
+        }
+    }
+    for (size_t i = 0; i < 20; i++) {
+        if (!r[i].error) {
+            gb_call_cancel(calls[i], GB_CANCELLED);
+        }
     }
     run_all(b);
+    overloaded = 0;
     for (size_t i = 0; i < 20; i++) {
         overloaded += r[i].error->code == GB_OVERLOADED;
         gb_call_result_fini(&r[i]);
