@@ -14,6 +14,23 @@
 
 static _Atomic int level_now = GB_LOG_WARN;
 
+static void (*_Atomic sink_now)(void *user, const char *line, size_t len);
+static void *_Atomic sink_user;
+
+void gb_log_set_sink(void (*sink)(void *user, const char *line, size_t len), void *user) {
+    atomic_store(&sink_user, user);
+    atomic_store(&sink_now, sink);
+}
+
+static void put(const char *line, size_t len) {
+    void (*sink)(void *user, const char *line, size_t len) = atomic_load(&sink_now);
+    if (sink) {
+        sink(atomic_load(&sink_user), line, len);
+    } else {
+        (void)gb_write_all(STDERR_FILENO, line, len, NULL);
+    }
+}
+
 void gb_log_set_level(enum gb_log_level level) {
     atomic_store_explicit(&level_now, (int)level, memory_order_relaxed);
 }
@@ -37,7 +54,7 @@ void gb_log(enum gb_log_level level, const char *format, ...) {
     if (gb_buf_append_format(&line, NULL, "%s: ", names[level]) &&
         gb_buf_append_escaped(&line, gb_span_of(text), NULL)) {
         (void)gb_buf_append_text(&line, "\n", NULL);
-        (void)gb_write_all(STDERR_FILENO, gb_buf_text(&line), line.len, NULL);
+        put(gb_buf_text(&line), line.len);
     }
     gb_buf_fini(&line);
 }

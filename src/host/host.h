@@ -72,6 +72,10 @@ struct gb_guest_log_totals gb_guest_log_totals(struct gb_guest_log *l);
 struct gb_services;
 struct gb_services *gb_services_new(const struct gb_guest_log_options *log, struct gb_error **err);
 void gb_services_free(struct gb_services *s);
+/* What the inferences of this tenant's calls came to goes there. Before the first call. */
+void gb_services_observe(struct gb_services *s,
+                         void (*inference)(void *user, const struct gb_nn_inference *inference),
+                         void *user);
 const struct gb_capabilities *gb_services_capabilities(const struct gb_services *s);
 struct gb_metrics *gb_services_metrics(const struct gb_services *s);
 struct gb_guest_log *gb_services_log(const struct gb_services *s);

@@ -49,6 +49,13 @@ void gb_services_free(struct gb_services *s) {
     }
 }
 
+void gb_services_observe(struct gb_services *s,
+                         void (*inference)(void *user, const struct gb_nn_inference *inference),
+                         void *user) {
+    s->capabilities.inference = inference;
+    s->capabilities.inference_user = user;
+}
+
 const struct gb_capabilities *gb_services_capabilities(const struct gb_services *s) {
     return &s->capabilities;
 }

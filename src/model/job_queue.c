@@ -521,6 +521,7 @@ void gb_worker_jobs_step_locked(struct gb_worker *w, uint64_t now_us, uint64_t *
             gb_fail(&reason, GB_BACKEND_LOST, "the worker of model \"%s\" was ended because a "
                     "cancelled inference did not stop", w->name);
             gb_hint(&reason, "It is started again by itself; try again.");
+            w->kills++;
             gb_worker_kill_locked(w, reason);
         } else {
             *next_us = GB_MIN(*next_us, job->kill_at_us);

@@ -119,6 +119,17 @@ struct gb_model_info {
     enum gb_placement placement;
 };
 const struct gb_model_info *gb_model_info(const struct gb_model *m);
+/* What a model's worker does, for status and metrics; zeros where it was not started. */
+struct gb_model_stats {
+    bool ready;        /* it takes inferences now */
+    bool inline_here;  /* there is no process */
+    int pid;           /* 0: none now */
+    uint64_t starts;   /* processes */
+    uint64_t kills;    /* of those, ended because an inference did not stop when told */
+    uint64_t load_us;  /* of the last load */
+    uint32_t waiting, running; /* inferences */
+};
+struct gb_model_stats gb_model_stats(const struct gb_model *m);
 /* "f32[batch,64]"; for messages and logs. Text is cut to cap. */
 void gb_port_text(const struct gb_port *port, char *text, size_t cap);
 

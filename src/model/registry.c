@@ -120,6 +120,10 @@ struct gb_worker *gb_model_worker(const struct gb_model *m) {
     return m->info.state == GB_MODEL_STATE_READY ? m->worker : NULL;
 }
 
+struct gb_model_stats gb_model_stats(const struct gb_model *m) {
+    return m->worker ? gb_worker_stats(m->worker) : (struct gb_model_stats){0};
+}
+
 int gb_registry_event_fd(const struct gb_registry *r) {
     return gb_worker_hub_event_fd(r->hub);
 }

@@ -71,6 +71,7 @@ void gb_worker_free(struct gb_worker *w);
 int gb_worker_pid(struct gb_worker *w);
 /* How often a process was started. */
 uint64_t gb_worker_starts(struct gb_worker *w);
+struct gb_model_stats gb_worker_stats(struct gb_worker *w);
 
 /* Zeroed memory; then as gb_mem_copy and gb_job_submit, for a worker. w NULL: heap. */
 struct gb_mem *gb_worker_mem_new(struct gb_worker *w, uint64_t bytes, struct gb_account *account,

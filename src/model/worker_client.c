@@ -244,3 +244,19 @@ uint64_t gb_worker_starts(struct gb_worker *w) {
     pthread_mutex_unlock(&w->lock);
     return starts;
 }
+
+struct gb_model_stats gb_worker_stats(struct gb_worker *w) {
+    pthread_mutex_lock(&w->lock);
+    struct gb_model_stats stats = {
+        .ready = w->state == GB_WORKER_READY || w->state == GB_WORKER_INLINE,
+        .inline_here = w->state == GB_WORKER_INLINE,
+        .pid = w->process.pid,
+        .starts = w->starts,
+        .kills = w->kills,
+        .load_us = w->loaded.load_us,
+        .waiting = w->queue_len,
+        .running = w->flights_len,
+    };
+    pthread_mutex_unlock(&w->lock);
+    return stats;
+}

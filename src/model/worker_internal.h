@@ -145,6 +145,7 @@ struct gb_worker {
     struct gb_error *start_error; /* why it last could not */
     uint64_t starts;
     uint64_t trim_at_us;     /* look at what the slab keeps; 0: nothing to look at */
+    uint64_t kills; /* for an inference that did not stop */
     uint64_t state_until_us; /* STARTING, LOADING: give up; DOWN: restart; CLOSING: kill */
     uint64_t ready_since_us;
     uint64_t served; /* jobs answered by this process */

@@ -124,6 +124,10 @@ enum gb_nn_status gb_nn_compute_start(struct gb_nn *nn, uint32_t context, bool w
     }
     struct gb_job *job = j ? start(nn, h->context, with_inputs, inputs, inputs_len, &error) : NULL;
     if (!job) {
+        nn_observe(nn, &(struct gb_nn_inference){
+                           .seen = GB_NN_SEEN_REFUSED,
+                           .model = h ? gb_model_info(h->context->model)->name : NULL,
+                           .code = error->code});
         drop_all(nn, inputs, inputs_len); /* those not consumed yet */
         gb_free(j);
         return nn_give_error(nn, error, ret_error);
@@ -208,6 +212,19 @@ static bool wrap_outputs(struct gb_nn *nn, struct nn_job *j) {
     return true;
 }
 
+static void observe_end(const struct gb_nn *nn, const struct nn_job *j, enum gb_code code,
+                        uint64_t whole_us) {
+    /* The times of one that still runs belong to another thread. */
+    bool over = gb_job_state(j->job) != GB_JOB_WAITING;
+    struct gb_job_times times = over ? gb_job_times(j->job) : (struct gb_job_times){0};
+    nn_observe(nn, &(struct gb_nn_inference){.seen = GB_NN_SEEN_END,
+                                             .model = gb_model_info(j->model)->name,
+                                             .code = code,
+                                             .total_us = whole_us,
+                                             .queue_us = times.queue_us,
+                                             .run_us = times.run_us});
+}
+
 enum gb_nn_status gb_nn_compute_poll(struct gb_nn *nn, uint32_t job, uint32_t *ret_error) {
     struct nn_job *j = job_get(nn, job);
     struct gb_error *error = NULL;
@@ -225,8 +242,10 @@ enum gb_nn_status gb_nn_compute_poll(struct gb_nn *nn, uint32_t job, uint32_t *r
     uint64_t whole_us = gb_now_us() - j->started_us;
     nn->usage.crossing_us += whole_us - GB_MIN(whole_us, times.run_us + times.queue_us);
     j->finished = true;
+    struct gb_error *failure = state == GB_JOB_ERROR ? gb_job_error(j->job) : NULL;
+    observe_end(nn, j, failure ? failure->code : GB_OK, whole_us);
     if (state == GB_JOB_ERROR) {
-        return nn_give_error(nn, gb_job_error(j->job), ret_error);
+        return nn_give_error(nn, failure, ret_error);
     }
     if (!j->with_inputs) {
         keep_outputs(nn, j);
@@ -257,6 +276,9 @@ void gb_nn_compute_end(struct gb_nn *nn, uint32_t job) {
     struct nn_job *j = *slot;
     if (j) {
         *slot = j->next;
+        if (!j->finished) {
+            observe_end(nn, j, GB_CANCELLED, gb_now_us() - j->started_us);
+        }
         gb_job_unref(j->job); /* cancels what still runs; the worker's blocks live on until then */
         for (size_t i = j->outputs_taken; i < j->outputs_len; i++) {
             gb_nn_drop(nn, j->outputs[i].tensor);

@@ -190,6 +190,9 @@ enum gb_nn_status gb_nn_set_input(struct gb_nn *nn, uint32_t context, struct gb_
               nn_check_value(gb_model_info(c->model), port, &value, &error);
     if (!ok) {
         nn_value_clear(&value);
+        nn_observe(nn, &(struct gb_nn_inference){.seen = GB_NN_SEEN_INPUT,
+                                                 .model = c ? gb_model_info(c->model)->name : NULL,
+                                                 .code = error->code});
         return nn_give_error(nn, error, ret_error);
     }
     nn_value_clear(&c->inputs[port]);

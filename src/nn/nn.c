@@ -238,6 +238,12 @@ enum gb_nn_status nn_give_error(struct gb_nn *nn, struct gb_error *error, uint32
     return error_wrap(nn, error, ret_error) ? GB_NN_ERROR : GB_NN_STOP;
 }
 
+void nn_observe(const struct gb_nn *nn, const struct gb_nn_inference *inference) {
+    if (nn->options.observe) {
+        nn->options.observe(nn->options.observe_user, inference);
+    }
+}
+
 enum gb_nn_status gb_nn_refuse(struct gb_nn *nn, struct gb_error *error, uint32_t *ret_error) {
     return nn_give_error(nn, error, ret_error);
 }
@@ -286,5 +292,7 @@ struct gb_error *gb_nn_take_stop(struct gb_nn *nn) {
 }
 
 struct gb_nn_usage gb_nn_usage(const struct gb_nn *nn) {
-    return nn->usage;
+    struct gb_nn_usage usage = nn->usage;
+    usage.model = nn->last_model ? gb_model_info(nn->last_model)->name : NULL;
+    return usage;
 }

@@ -37,6 +37,19 @@ enum gb_nn_code {
 };
 enum gb_nn_code gb_nn_code_of(enum gb_code code);
 
+/* What an inference came to, for whoever counts. */
+enum gb_nn_seen {
+    GB_NN_SEEN_END,     /* it was submitted, and has ended or was given up */
+    GB_NN_SEEN_REFUSED, /* compute did not submit it */
+    GB_NN_SEEN_INPUT    /* an input was refused before compute */
+};
+struct gb_nn_inference {
+    enum gb_nn_seen seen;
+    const char *model; /* borrowed; NULL: not known */
+    enum gb_code code; /* GB_OK: it succeeded */
+    uint64_t total_us, queue_us, run_us; /* GB_NN_SEEN_END */
+};
+
 struct gb_nn_options {
     struct gb_registry *registry; /* may be NULL: no models */
     struct gb_account *account;   /* the call's */
@@ -47,6 +60,9 @@ struct gb_nn_options {
     uint64_t deadline_us;     /* absolute */
     void (*wake)(void *user); /* a pending inference has finished; draining thread */
     void *user;
+    /* On the call's thread; NULL: nobody counts. */
+    void (*observe)(void *user, const struct gb_nn_inference *inference);
+    void *observe_user;
 };
 struct gb_nn *gb_nn_new(const struct gb_nn_options *options, struct gb_error **err);
 /* Frees every handle; cancels what still runs. */
@@ -55,6 +71,7 @@ void gb_nn_free(struct gb_nn *nn);
 struct gb_nn_usage {
     uint64_t inference_calls, inference_us, queue_us;
     uint64_t crossing_us; /* of compute, what is neither queue nor engine: checks, wake-ups */
+    const char *model;    /* that was opened or computed last; borrowed; NULL: none */
 };
 struct gb_nn_usage gb_nn_usage(const struct gb_nn *nn);
 /* The model whose inference is running or queued right now, or NULL: so that a deadline can say

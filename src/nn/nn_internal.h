@@ -87,6 +87,8 @@ bool nn_error_charge(struct gb_nn *nn, const struct gb_error *error);
 void nn_error_drop(struct gb_nn *nn, struct gb_error *error);
 /* Gives `error` (taken) to the guest as a new handle. */
 enum gb_nn_status nn_give_error(struct gb_nn *nn, struct gb_error *error, uint32_t *ret_error);
+/* Tells whoever counts inferences. */
+void nn_observe(const struct gb_nn *nn, const struct gb_nn_inference *inference);
 /* Ends the call with `error` (taken). */
 enum gb_nn_status nn_stop(struct gb_nn *nn, struct gb_error *error);
 

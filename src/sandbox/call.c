@@ -217,6 +217,8 @@ static bool make_nn(struct gb_call *c, struct gb_error **err) {
         .deadline_us = c->deadline_us,
         .wake = gb_wake_cell_wake,
         .user = c->cell,
+        .observe = c->spec.capabilities ? c->spec.capabilities->inference : NULL,
+        .observe_user = c->spec.capabilities ? c->spec.capabilities->inference_user : NULL,
     };
     c->nn = gb_nn_new(&options, err);
     return c->nn != NULL;

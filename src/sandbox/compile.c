@@ -293,6 +293,14 @@ bool gb_program_compile_to(struct gb_sandbox *s, const char *name, struct gb_spa
     return ok;
 }
 
+struct gb_cache_counts gb_sandbox_cache_counts(struct gb_sandbox *s) {
+    struct gb_cache *c = gb_sandbox_cache(s);
+    return (struct gb_cache_counts){.hits = atomic_load(&c->hits),
+                                    .misses = atomic_load(&c->misses),
+                                    .damaged = atomic_load(&c->damaged),
+                                    .stored = atomic_load(&c->stored)};
+}
+
 bool gb_sandbox_native_facts(struct gb_sandbox *s, struct gb_native_facts *ret,
                              struct gb_error **err) {
     static const uint8_t empty_module[] = {0, 'a', 's', 'm', 1, 0, 0, 0};

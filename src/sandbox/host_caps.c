@@ -16,6 +16,9 @@ _Static_assert(GB_CALL_ID_CAP == 2 * ID_BYTES + 1, "two digits per byte");
 
 /* 128 random bits, made when first asked for: most calls are never asked. */
 static const char *call_id(struct gb_call *c) {
+    if (c->spec.id) {
+        return c->spec.id;
+    }
     if (c->id[0]) {
         return c->id;
     }

@@ -40,6 +40,7 @@ struct gb_lanes {
     int nice;
     struct gb_flow *round, *round_last;
     struct gb_wake_cell *urgent, *urgent_last;
+    uint32_t waiting; /* cells that are queued */
     uint32_t threads_len;
     pthread_t threads[LANES_MAX];
 };
@@ -92,6 +93,7 @@ static void push_flow(struct gb_lanes *l, struct gb_flow *f) {
 
 static void enqueue(struct gb_lanes *l, struct gb_wake_cell *cell) {
     cell->lane_state = GB_LANE_QUEUED;
+    l->waiting++;
     if (atomic_load(&cell->urgent)) {
         push_cell(&l->urgent, &l->urgent_last, cell);
     } else {
@@ -153,6 +155,7 @@ void gb_lanes_wake(struct gb_lanes *l, struct gb_wake_cell *cell) {
         case GB_LANE_QUEUED:
             if (atomic_load(&cell->urgent) && !cell->lane_urgent) {
                 unqueue(cell);
+                l->waiting--;
                 enqueue(l, cell);
             }
             break;
@@ -198,6 +201,7 @@ static void *lane_main(void *user) {
         }
         cell->lane_state = GB_LANE_RUNNING;
         cell->lane_urgent = false;
+        l->waiting--;
         pthread_mutex_unlock(&l->lock);
         uint64_t start_us = thread_cpu_us();
         bool over = run_slice(cell);
@@ -234,6 +238,13 @@ void gb_lanes_unref(struct gb_lanes *l) {
         pthread_mutex_destroy(&l->lock);
         gb_free(l);
     }
+}
+
+void gb_lanes_stats(struct gb_lanes *l, uint32_t *ret_threads, uint32_t *ret_waiting) {
+    pthread_mutex_lock(&l->lock);
+    *ret_threads = l->threads_len;
+    *ret_waiting = l->waiting;
+    pthread_mutex_unlock(&l->lock);
 }
 
 struct gb_lanes *gb_lanes_new(uint32_t threads, int nice, struct gb_error **err) {

@@ -352,6 +352,7 @@ void gb_call_settle(struct gb_call *c, struct gbw_outcome *outcome, struct gb_ca
         .queue_us = nn.queue_us,
         .crossing_us = nn.crossing_us,
         .instantiate_us = c->instantiate_us,
+        .model = nn.model,
     };
 }
 

@@ -64,6 +64,12 @@ struct gb_native_facts {
 bool gb_sandbox_native_facts(struct gb_sandbox *s, struct gb_native_facts *ret,
                              struct gb_error **err);
 
+/* For metrics; since the start. */
+struct gb_cache_counts {
+    uint64_t hits, misses, damaged, stored;
+};
+struct gb_cache_counts gb_sandbox_cache_counts(struct gb_sandbox *s);
+
 enum gb_overflow { GB_OVERFLOW_FAIL, GB_OVERFLOW_DROP };
 struct gb_limits {
     uint64_t memory_bytes;    /* linear memories, summed over the call: 64 MiB */
@@ -184,6 +190,7 @@ struct gb_usage {
     uint64_t stdout_dropped_bytes, stderr_dropped_bytes;
     uint64_t inference_calls, inference_us, queue_us, crossing_us;
     uint64_t instantiate_us;
+    const char *model; /* the last that it opened; the registry's; NULL: none */
 };
 struct gb_call_result {
     struct gb_error *error;   /* NULL: it succeeded */
@@ -220,11 +227,15 @@ struct gb_guest_log_entry {
     const struct gb_log_field *fields;
     size_t fields_len;
 };
+struct gb_nn_inference;
 struct gb_capabilities {
     void *user;
     void (*counter)(void *user, struct gb_span name, uint64_t value);
     void (*gauge)(void *user, struct gb_span name, double value);
     void (*log)(void *user, const struct gb_guest_log_entry *entry);
+    /* Not the guest's: what its inferences came to; nn.h. NULL: nobody counts. */
+    void (*inference)(void *user, const struct gb_nn_inference *inference);
+    void *inference_user;
 };
 #define GB_CALL_ID_CAP 33u /* 128 bits in hexadecimal digits */
 
@@ -242,6 +253,7 @@ struct gb_call_spec {
     size_t args_len;
     const struct gb_capabilities *capabilities; /* borrowed until done; NULL: told to nobody */
     const char *traceparent;                    /* the same; NULL: none */
+    const char *id; /* the same; for the guest's log and context; NULL: 128 random bits */
     /* GB_ENTRY_HTTP, both; *io is copied, and entered until done was called (not from within). The
      * call is done when the guest has returned and its response has ended. Its errors, beside
      * those of any call: guest-error (the guest answered with an error-code, the error's value),
@@ -272,6 +284,8 @@ void gb_runner_use_lanes(struct gb_runner *r, struct gb_lanes *lanes);
  * nice: how far their priority lies below that of the loops. */
 struct gb_lanes *gb_lanes_new(uint32_t threads, int nice, struct gb_error **err);
 void gb_lanes_free(struct gb_lanes *l); /* before the runners that use them */
+/* For metrics: their number, and how many calls wait for a slice. */
+void gb_lanes_stats(struct gb_lanes *l, uint32_t *ret_threads, uint32_t *ret_waiting);
 struct gb_flow *gb_flow_new(uint32_t weight, struct gb_error **err); /* of one set of lanes */
 struct gb_flow *gb_flow_ref(struct gb_flow *f);
 void gb_flow_unref(struct gb_flow *f);

@@ -19,42 +19,17 @@ static void answer_text(struct gb_conn *c, uint32_t status, const char *body) {
 }
 
 static void answer_status(struct gb_conn *c) {
-    struct gb_server *s = c->loop->server;
     struct gb_buf out;
     gb_buf_init(&out, GB_MIB);
-    pthread_mutex_lock(&s->admission.lock);
-    bool ok = gb_buf_append_format(
-        &out, NULL,
-        "{\"uptime_us\":%llu,\"draining\":%s,\"connections\":%llu,\"requests\":%llu,"
-        "\"running\":%u,\"ledger_bytes\":%llu,\"reloads\":%llu,\"reloads_refused\":%llu}\n",
-        (unsigned long long)(gb_now_us() - s->started_us),
-        atomic_load(&s->draining) ? "true" : "false",
-        (unsigned long long)atomic_load(&s->connections),
-        (unsigned long long)atomic_load(&s->requests), s->admission.running,
-        (unsigned long long)gb_account_used(s->account),
-        (unsigned long long)atomic_load(&s->reloads),
-        (unsigned long long)atomic_load(&s->reloads_refused));
-    pthread_mutex_unlock(&s->admission.lock);
+    bool ok = gb_status_write(c->loop->server, c->loop->app, &out, NULL);
     gb_conn_answer(c, ok ? 200 : 500, &json, 1, gb_buf_span(&out));
     gb_buf_fini(&out);
 }
 
 static void answer_metrics(struct gb_conn *c) {
-    struct gb_server *s = c->loop->server;
     struct gb_buf out;
-    gb_buf_init(&out, GB_MIB);
-    bool ok = gb_buf_append_format(
-        &out, NULL,
-        "# HELP glovebox_http_connections Open connections.\n"
-        "# TYPE glovebox_http_connections gauge\nglovebox_http_connections %llu\n"
-        "# HELP glovebox_http_responses_total Responses by class of status.\n"
-        "# TYPE glovebox_http_responses_total counter\n",
-        (unsigned long long)atomic_load(&s->connections));
-    for (unsigned i = 2; ok && i < GB_COUNT(s->answers); i++) {
-        ok = gb_buf_append_format(&out, NULL,
-                                  "glovebox_http_responses_total{class=\"%uxx\"} %llu\n", i,
-                                  (unsigned long long)atomic_load(&s->answers[i]));
-    }
+    gb_buf_init(&out, 2 * GB_OBS_SCRAPE_BYTES_MAX);
+    bool ok = gb_observe_scrape(c->loop->server, c->loop->app, &out, NULL);
     gb_conn_answer(c, ok ? 200 : 500, &text, 1, gb_buf_span(&out));
     gb_buf_fini(&out);
 }
@@ -66,7 +41,7 @@ void gb_admin_answer(struct gb_conn *c, const struct gb_http_head *head) {
     } else if (is(head, "/-/live")) {
         answer_text(c, 200, "{\"live\":true}\n");
     } else if (is(head, "/-/ready")) {
-        bool ready = !atomic_load(&c->loop->server->draining);
+        bool ready = gb_server_is_ready(c->loop->server);
         answer_text(c, ready ? 200 : 503, ready ? "{\"ready\":true}\n" : "{\"ready\":false}\n");
     } else if (is(head, "/-/status")) {
         answer_status(c);

@@ -48,6 +48,7 @@ static void push(struct gb_admission *a, struct gb_tenant *t, struct gb_exchange
     }
     t->last = x;
     t->waiting++;
+    a->waiting++;
     if (!t->in_round) {
         t->in_round = true;
         t->turns = t->weight;
@@ -94,6 +95,7 @@ static struct gb_exchange *next(struct gb_admission *a) {
         struct gb_exchange *x = t->first;
         t->first = x->waiting_next;
         t->waiting--;
+        a->waiting--;
         t->turns--;
         t->running++;
         a->running++;
@@ -103,6 +105,22 @@ static struct gb_exchange *next(struct gb_admission *a) {
         return x;
     }
     return NULL;
+}
+
+/* ---- looking ---- */
+
+struct gb_load gb_admit_load(struct gb_admission *a) {
+    pthread_mutex_lock(&a->lock);
+    struct gb_load load = {.running = a->running, .waiting = a->waiting};
+    pthread_mutex_unlock(&a->lock);
+    return load;
+}
+
+struct gb_load gb_admit_load_of(struct gb_admission *a, const struct gb_tenant *t) {
+    pthread_mutex_lock(&a->lock);
+    struct gb_load load = {.running = t->running, .waiting = t->waiting};
+    pthread_mutex_unlock(&a->lock);
+    return load;
 }
 
 /* ---- coming and going ---- */

@@ -34,25 +34,11 @@ static void answer_value(struct gb_exchange *x, const struct gb_call_result *res
     gb_buf_fini(&out);
 }
 
-static void log_request(const struct gb_exchange *x, const struct gb_call_result *r) {
-    if (gb_log_level() > GB_LOG_INFO) {
-        return;
-    }
-    const struct gb_usage *u = &r->usage;
-    gb_log(GB_LOG_INFO,
-           "{\"request\":\"%s\",\"tenant\":\"%s\",\"status\":%u,\"code\":\"%s\",\"queue_us\":%llu,"
-           "\"guest_us\":%llu,\"crossing_us\":%llu,\"native_us\":%llu}",
-           x->id, x->tenant->tenant->name, x->status,
-           r->error ? gb_code_text(r->error->code) : "ok",
-           (unsigned long long)(x->call_us - x->started_us + u->queue_us),
-           (unsigned long long)u->wall_us, (unsigned long long)u->crossing_us,
-           (unsigned long long)u->inference_us);
-}
-
 static void on_done(void *user, struct gb_call_result *result) {
     struct gb_exchange *x = user;
     x->call = NULL;
     x->admitted = false;
+    gb_observe_call(x, result);
     gb_admit_leave(&x->loop->server->admission, x->tenant->tenant);
     pthread_mutex_lock(&x->lock);
     bool settled = x->gone || x->head_written || (x->has_head && x->out_end);
@@ -67,7 +53,6 @@ static void on_done(void *user, struct gb_call_result *result) {
     } else if (!settled && x->route->kind == GB_ROUTE_CALL) {
         answer_value(x, result);
     }
-    log_request(x, result);
     gb_call_result_fini(result);
     gb_exchange_post(x, GB_POST_FLUSH);
     gb_exchange_unref(x);
@@ -115,6 +100,7 @@ static bool start_call(struct gb_exchange *x, struct gb_error **err) {
         .grants = &component->grants,
         .capabilities = gb_services_capabilities(t->services),
         .traceparent = x->traceparent,
+        .id = x->id,
         .done = on_done,
         .user = x,
         .flow = t->flow,

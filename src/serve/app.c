@@ -13,6 +13,8 @@
 #include "base/log.h"
 #include "serve/serve_internal.h"
 
+#define PATH_JSON_BYTES_MAX 256 /* of what a line of the log says */
+
 /* ---- limits and grants ---- */
 
 static struct gb_limits limits_of(const struct gb_manifest *m,
@@ -175,7 +177,24 @@ static bool kind_of(const struct gb_app_route *r, enum gb_route_kind *ret_kind,
     return gb_hint(err, "See `glovebox inspect %s`.", r->component->m->source);
 }
 
+/* Without its quotes. */
+static char *json_text(const char *text, struct gb_error **err) {
+    struct gb_buf b;
+    gb_buf_init(&b, SIZE_MAX);
+    char *json = NULL;
+    if (gb_problem_write_string(gb_span_of(text), &b, err)) {
+        json = gb_format(err, "%.*s", (int)GB_MIN(b.len - 2, (size_t)PATH_JSON_BYTES_MAX),
+                         gb_buf_text(&b) + 1);
+    }
+    gb_buf_fini(&b);
+    return json;
+}
+
 static bool make_route(struct gb_app *a, struct gb_app_route *r, struct gb_error **err) {
+    r->path_json = json_text(r->m->path, err);
+    if (!r->path_json) {
+        return false;
+    }
     if (r->m->component) {
         r->component = &a->components[r->m->component - a->manifest->components];
     }
@@ -225,7 +244,7 @@ static struct gb_tenant *tenant_of(struct gb_server *s, struct gb_app *a,
             return gb_tenant_ref(previous->tenants[i].tenant);
         }
     }
-    return gb_tenant_new(a->manifest, t, s->account, err);
+    return gb_tenant_new(s, a->manifest, t, err);
 }
 
 static bool make_tenant(struct gb_server *s, struct gb_app *a, struct gb_app_tenant *t,
@@ -253,6 +272,11 @@ static bool make_tenant(struct gb_server *s, struct gb_app *a, struct gb_app_ten
 static bool fill(struct gb_server *s, struct gb_app *a, struct gb_app *previous,
                  struct gb_error **err) {
     const struct gb_manifest *m = a->manifest;
+    if (m->host.otlp_endpoint) {
+        gb_fail(err, GB_UNSUPPORTED, "sending traces to \"%s\" (host.otlp-endpoint) is not built "
+                "into this version", m->host.otlp_endpoint);
+        return gb_hint(err, "Leave otlp-endpoint out: the log has each request's trace_id.");
+    }
     if (m->host.tls_cert) {
         a->tls = gb_tls_context_new(&m->host, err);
         if (!a->tls) {
@@ -332,6 +356,7 @@ void gb_app_unref(struct gb_app *a) {
     }
     for (size_t i = 0; a->routes && i < a->manifest->routes_len; i++) {
         gb_free(a->routes[i].static_fields);
+        gb_free(a->routes[i].path_json);
         gb_functions_free(&a->routes[i]);
     }
     for (size_t i = 0; a->components && i < a->manifest->components_len; i++) {

@@ -46,28 +46,34 @@ void gb_conn_answer(struct gb_conn *c, uint32_t status, const struct gb_http_fie
     }
 }
 
-/* Takes the error. head: NULL where it was not understood. */
-static void answer_error(struct gb_conn *c, const struct gb_http_head *head,
-                         struct gb_error *error, const char *allow) {
+/* Takes the error. refusal: NULL where the head was not understood. */
+static void answer_error(struct gb_conn *c, struct gb_error *error,
+                         const struct gb_refusal *refusal) {
     struct gb_buf body;
-    char id[GB_REQUEST_ID_BYTES_MAX + 1] = "";
+    char made[GB_REQUEST_ID_BYTES_MAX + 1] = "";
+    const char *id = refusal && refusal->id[0] ? refusal->id : made;
     char retry[12];
     struct gb_http_field fields[4] = {{gb_span_of("content-type"), gb_span_of("application/json")}};
     size_t n = 1;
-    gb_exchange_take_id(c->loop, head, id);
+    if (id == made) {
+        gb_exchange_take_id(c->loop, NULL, made);
+    }
     fields[n++] = (struct gb_http_field){gb_span_of("x-request-id"), gb_span_of(id)};
     unsigned retry_s = gb_problem_retry_after_s(error->code);
     if (retry_s > 0) {
         snprintf(retry, sizeof retry, "%u", retry_s);
         fields[n++] = (struct gb_http_field){gb_span_of("retry-after"), gb_span_of(retry)};
     }
-    if (allow && allow[0]) {
-        fields[n++] = (struct gb_http_field){gb_span_of("allow"), gb_span_of(allow)};
+    if (refusal && refusal->allow[0]) {
+        fields[n++] = (struct gb_http_field){gb_span_of("allow"), gb_span_of(refusal->allow)};
     }
     gb_buf_init(&body, 16 * 1024);
     (void)gb_problem_write(error, gb_span_of(id), &body, NULL);
-    gb_conn_answer(c, gb_problem_status(error->code, GB_PROBLEM_PLAIN), fields, n,
-                   gb_buf_span(&body));
+    uint32_t status = gb_problem_status(error->code, GB_PROBLEM_PLAIN);
+    gb_conn_answer(c, status, fields, n, gb_buf_span(&body));
+    if (!refusal && !c->admin) {
+        gb_observe_refused(c->loop->server, NULL, id, error->code, status);
+    }
     gb_log(GB_LOG_DEBUG, "request %s: %s: %s", id, gb_code_text(error->code), error->message);
     gb_buf_fini(&body);
     gb_error_free(error);
@@ -87,12 +93,12 @@ static enum gb_h1_action on_head(void *user, const struct gb_http_head *head) {
         return GB_H1_GO;
     }
     struct gb_error *err = NULL;
-    char allow[GB_ROUTE_ALLOW_BYTES] = "";
+    struct gb_refusal refusal;
     atomic_fetch_add(&c->loop->server->requests, 1);
-    c->exchange = gb_exchange_new(c, head, allow, &err);
+    c->exchange = gb_exchange_new(c, head, &refusal, &err);
     if (!c->exchange) {
         c->close_after = has_body; /* it is not worth reading */
-        answer_error(c, head, err, allow);
+        answer_error(c, err, &refusal);
         return GB_H1_GO;
     }
     if (head->expect_continue && has_body) {
@@ -232,6 +238,7 @@ static bool send_head(struct gb_conn *c, struct gb_exchange *x, struct gb_error 
 static bool send_body(struct gb_conn *c, struct gb_exchange *x) {
     struct gb_span rest = gb_span_make(x->out.ptr + x->out_read, x->out.len - x->out_read);
     if (rest.len > 0) {
+        x->bytes_out += rest.len;
         bool ok = gb_h1_write_body(&c->writer, rest, &c->wire, NULL);
         x->out.len = x->out_read = 0;
         if (!ok) {
@@ -322,7 +329,7 @@ static void on_parse_error(struct gb_conn *c, struct gb_error *err) {
         c->phase = GB_CONN_BUSY;
     }
     if (!c->writer.has_head) {
-        answer_error(c, NULL, err, NULL);
+        answer_error(c, err, NULL);
     } else {
         gb_error_free(err);
         gb_conn_close(c);

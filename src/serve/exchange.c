@@ -25,6 +25,9 @@ void gb_exchange_unref(struct gb_exchange *x) {
     if (!x || atomic_fetch_sub(&x->refs, 1) != 1) {
         return;
     }
+    if (x->begun) {
+        gb_observe_request(x);
+    }
     gb_buf_fini(&x->body);
     gb_buf_fini(&x->out);
     gb_values_free(x->values);
@@ -180,25 +183,27 @@ static void count_tenant(struct gb_conn *c, struct gb_tenant *t) {
 }
 
 static bool fill(struct gb_exchange *x, struct gb_conn *c, const struct gb_http_head *head,
-                 char ret_allow[GB_ROUTE_ALLOW_BYTES], struct gb_error **err) {
+                 struct gb_refusal *ret, struct gb_error **err) {
     struct gb_server *s = x->loop->server;
     const struct gb_manifest_http *http = &x->app->manifest->host.http;
+    x->method = head->method;
+    gb_exchange_take_id(x->loop, head, x->id);
+    memcpy(ret->id, x->id, sizeof ret->id);
+    take_trace(x, head);
     x->tenant = gb_app_identify(x->app, head, (const struct sockaddr *)&c->peer, err);
     if (!x->tenant) {
         return false;
     }
-    gb_exchange_take_id(x->loop, head, x->id);
     struct gb_tenant *t = x->tenant->tenant;
     count_tenant(c, t);
     if (atomic_load(&t->connections) > http->connections_per_tenant) {
         return gb_fail(err, GB_OVERLOADED, "there are too many connections");
     }
     x->account = gb_account_ref(t->account);
-    take_trace(x, head);
     const struct gb_http_field *type = gb_http_find(head, "content-type");
     x->is_json = type && type->value.len >= 16 &&
                  strncasecmp((const char *)type->value.ptr, "application/json", 16) == 0;
-    if (!gb_admit_rate(&s->admission, t, err) || !find_route(x, head, ret_allow, err)) {
+    if (!gb_admit_rate(&s->admission, t, err) || !find_route(x, head, ret->allow, err)) {
         return false;
     }
     if (x->route->component) {
@@ -215,7 +220,8 @@ static bool fill(struct gb_exchange *x, struct gb_conn *c, const struct gb_http_
 }
 
 struct gb_exchange *gb_exchange_new(struct gb_conn *c, const struct gb_http_head *head,
-                                    char ret_allow[GB_ROUTE_ALLOW_BYTES], struct gb_error **err) {
+                                    struct gb_refusal *ret, struct gb_error **err) {
+    *ret = (struct gb_refusal){{0}, {0}};
     struct gb_exchange *x = gb_calloc(1, sizeof *x, err);
     if (!x) {
         return NULL;
@@ -228,8 +234,11 @@ struct gb_exchange *gb_exchange_new(struct gb_conn *c, const struct gb_http_head
     x->started_us = gb_now_us();
     gb_buf_init(&x->body, SIZE_MAX);
     gb_buf_init(&x->out, SIZE_MAX);
-    if (!fill(x, c, head, ret_allow, err)) {
+    x->begun = fill(x, c, head, ret, err);
+    if (!x->begun) {
         x->conn = NULL;
+        gb_observe_refused(x->loop->server, x, x->id, (*err)->code,
+                           gb_problem_status((*err)->code, GB_PROBLEM_PLAIN));
         gb_exchange_unref(x);
         return NULL;
     }
@@ -278,6 +287,7 @@ bool gb_exchange_body(struct gb_exchange *x, struct gb_span bytes, bool *ret_ful
                       struct gb_error **err) {
     pthread_mutex_lock(&x->lock);
     bool ok = true;
+    x->bytes_in += bytes.len;
     if (!x->gone && !x->over) {
         ok = make_room(x, &x->body, &x->body_read, bytes.len, err) &&
              gb_buf_append(&x->body, bytes.ptr, bytes.len, err);
@@ -457,6 +467,7 @@ static void stop_waiting(struct gb_exchange *x) {
 void gb_exchange_fail(struct gb_exchange *x, struct gb_error *error) {
     struct gb_buf body;
     unsigned retry_s = gb_problem_retry_after_s(error->code);
+    x->code = error->code;
     gb_buf_init(&body, 64 * 1024);
     (void)gb_problem_write(error, gb_span_of(x->id), &body, NULL);
     const struct gb_http_field json = {gb_span_of("content-type"), gb_span_of("application/json")};

@@ -11,7 +11,9 @@
  *   exchange.c  a request and its answer, between a connection and a call
  *   answer.c    how each kind of route answers · functions.c  routes that call functions
  *   address.c   connections by address · listen.c  sockets
- *   admin.c     health, metrics, status
+ *   admin.c     the admin listener · status.c  /-/status
+ *   observe.c   counts and lines of the log · observe_beat.c  every ten seconds
+ *   observe_scrape.c  /metrics
  *
  * A request's way: conn → exchange (who, where to, may it) → admit → call → exchange → conn.
  * A connection belongs to its loop's thread. An exchange may be entered by its call on a lane while
@@ -38,6 +40,7 @@
 #include "obs/traceparent.h"
 #include "sandbox/http_io.h"
 #include "sandbox/sandbox.h"
+#include "serve/observe.h"
 #include "serve/serve.h"
 
 #define GB_SERVE_BODY_BUFFER ((size_t)64 * 1024)  /* of a request, waiting for its guest */
@@ -72,9 +75,10 @@ struct gb_tenant {
     double tokens;          /* of the rate */
     uint64_t tokens_at_us;
     _Atomic uint32_t connections;
+    struct gb_observed observed;
 };
-struct gb_tenant *gb_tenant_new(const struct gb_manifest *m, const struct gb_manifest_tenant *t,
-                                struct gb_account *host, struct gb_error **err);
+struct gb_tenant *gb_tenant_new(struct gb_server *s, const struct gb_manifest *m,
+                                const struct gb_manifest_tenant *t, struct gb_error **err);
 struct gb_tenant *gb_tenant_ref(struct gb_tenant *t);
 void gb_tenant_unref(struct gb_tenant *t);
 
@@ -96,6 +100,7 @@ struct gb_app_route {
     const struct gb_manifest_route *m;
     enum gb_route_kind kind; /* never AUTO */
     struct gb_app_component *component; /* NULL: static */
+    char *path_json; /* the pattern between the quotes of a JSON string */
     struct gb_http_field *static_fields;
     struct gb_app_function *functions; /* of GB_ROUTE_CALL */
     size_t functions_len;
@@ -130,9 +135,14 @@ struct gb_app_tenant *gb_app_identify(const struct gb_app *a, const struct gb_ht
 
 struct gb_admission {
     pthread_mutex_t lock;
-    uint32_t running, running_max;
+    uint32_t running, running_max, waiting;
     struct gb_tenant *round, *round_last;
 };
+struct gb_load {
+    uint32_t running, waiting;
+};
+struct gb_load gb_admit_load(struct gb_admission *a);
+struct gb_load gb_admit_load_of(struct gb_admission *a, const struct gb_tenant *t);
 enum gb_admitted { GB_ADMITTED, GB_ADMIT_WAITS, GB_ADMIT_REFUSED };
 void gb_admission_init(struct gb_admission *a, uint32_t running_max);
 /* Nobody starts any more; who waits is dropped. Without running loops. */
@@ -153,6 +163,15 @@ enum gb_post {
     GB_POST_FLUSH = 1 << 0, /* the answer has moved, or there is room for more of the body */
     GB_POST_START = 1 << 1  /* it is its turn to run */
 };
+/* Where the time of a call went. */
+struct gb_timings {
+    uint64_t queue_us, guest_us, crossing_us, native_us;
+};
+/* What is told with an answer to a request that did not become an exchange. */
+struct gb_refusal {
+    char id[GB_REQUEST_ID_BYTES_MAX + 1]; /* empty: none yet */
+    char allow[GB_ROUTE_ALLOW_BYTES];     /* of method-not-allowed */
+};
 struct gb_exchange {
     _Atomic uint32_t refs;
     struct gb_loop *loop;
@@ -166,6 +185,12 @@ struct gb_exchange {
     char traceparent[GB_TRACEPARENT_BYTES + 1];
     uint64_t started_us;        /* the head was complete */
     uint64_t call_us;           /* the call was started */
+    uint64_t left_us;           /* its connection was done with it */
+    bool begun;                 /* it is a request that counts when it is over */
+    enum gb_http_method method;
+    enum gb_code code;          /* what it came to; GB_OK */
+    struct gb_timings timings;
+    uint64_t bytes_in, bytes_out; /* of bodies */
     struct gb_call *call;       /* running; the loop's thread only */
     struct gb_call_spec spec;
     struct gb_limits limits;
@@ -207,10 +232,10 @@ struct gb_exchange {
     bool guest_wants_room; /* it waits until some of `out` is sent */
     bool gone;             /* nobody reads the answer */
 };
-/* Begins with a complete head: finds out who and where to. NULL: *err is the answer; *ret_allow is
- * set for method-not-allowed. */
+/* Begins with a complete head: finds out who and where to. NULL: *err is the answer, with
+ * what is in *ret. */
 struct gb_exchange *gb_exchange_new(struct gb_conn *c, const struct gb_http_head *head,
-                                    char ret_allow[GB_ROUTE_ALLOW_BYTES], struct gb_error **err);
+                                    struct gb_refusal *ret, struct gb_error **err);
 /* The client's id where it is valid, else a new one. head: may be NULL. */
 void gb_exchange_take_id(struct gb_loop *l, const struct gb_http_head *head,
                          char ret_id[GB_REQUEST_ID_BYTES_MAX + 1]);
@@ -356,7 +381,7 @@ struct gb_loop {
     struct gb_runner *runner;
     struct gb_app *app; /* what new requests are served by */
     struct gb_conn *conns;
-    size_t conns_len;
+    _Atomic size_t conns_len;
     char date[GB_HTTP_DATE_BYTES];
     struct gb_request_ids ids;
     uint8_t *read_buffer;
@@ -424,16 +449,20 @@ struct gb_server {
     struct gb_lanes *lanes;
     struct gb_admission admission;
     struct gb_addresses addresses;
+    struct gb_observer observer;
     struct gb_app *app;
     struct gb_loop *loops;
     uint32_t loops_len;
     char *url, *admin_url;
     int control[2]; /* a pipe: 's' stop, 'r' reload */
     uint64_t started_us;
+    _Atomic bool ready;    /* all that was to be loaded is loaded */
     _Atomic bool draining;
     _Atomic uint64_t connections, connections_refused, requests;
     _Atomic uint64_t answers[6]; /* by hundreds of status */
     _Atomic uint64_t reloads, reloads_refused;
     char reload_error[256]; /* of the last that was refused; under the admission's lock */
 };
+bool gb_server_is_ready(struct gb_server *s);
+
 #endif

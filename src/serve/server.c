@@ -146,7 +146,7 @@ static bool make_loops(struct gb_server *s, struct gb_error **err) {
 }
 
 static bool make(struct gb_server *s, struct gb_error **err) {
-    if (!gb_addresses_init(&s->addresses, err)) {
+    if (!gb_observe_init(s, err) || !gb_addresses_init(&s->addresses, err)) {
         return false;
     }
     if (pipe2(s->control, O_CLOEXEC | O_NONBLOCK) != 0) {
@@ -158,7 +158,13 @@ static bool make(struct gb_server *s, struct gb_error **err) {
         return false;
     }
     s->app = gb_app_new(s, s->manifest, NULL, err);
-    return s->app && start_models(s, err) && make_loops(s, err);
+    if (!s->app || !start_models(s, err) || !make_loops(s, err)) {
+        return false;
+    }
+    gb_observe_app(s, s->app);
+    gb_observe_loads(s);
+    atomic_store(&s->ready, true);
+    return true;
 }
 
 struct gb_server *gb_server_new(const struct gb_server_options *options, struct gb_error **err) {
@@ -182,6 +188,7 @@ void gb_server_free(struct gb_server *s) {
     if (!s) {
         return;
     }
+    gb_observe_stop(s);
     gb_admission_close(&s->admission);
     gb_lanes_free(s->lanes); /* before the runners */
     for (uint32_t i = 0; i < s->loops_len; i++) {
@@ -196,6 +203,7 @@ void gb_server_free(struct gb_server *s) {
         gb_sandbox_free(s->sandbox);
     }
     gb_account_unref(s->account);
+    gb_observe_fini(s);
     gb_addresses_fini(&s->addresses);
     gb_admission_fini(&s->admission);
     gb_manifest_unref(s->manifest);
@@ -212,6 +220,10 @@ const char *gb_server_url(const struct gb_server *s) {
 
 const char *gb_server_admin_url(const struct gb_server *s) {
     return s->admin_url;
+}
+
+bool gb_server_is_ready(struct gb_server *s) {
+    return atomic_load(&s->ready) && !atomic_load(&s->draining);
 }
 
 /* ---- control ---- */
@@ -252,6 +264,10 @@ static void reload(struct gb_server *s) {
     gb_manifest_unref(m);
     if (!app) {
         atomic_fetch_add(&s->reloads_refused, 1);
+        pthread_mutex_lock(&s->admission.lock);
+        snprintf(s->reload_error, sizeof s->reload_error, "%s: %s",
+                 err ? gb_code_text(err->code) : "internal", err ? err->message : "");
+        pthread_mutex_unlock(&s->admission.lock);
         if (err) {
             gb_log(GB_LOG_ERROR, "the manifest is refused, and what was served goes on: %s: %s",
                    gb_code_text(err->code), err->message);
@@ -262,6 +278,10 @@ static void reload(struct gb_server *s) {
     gb_app_unref(s->app);
     s->app = app;
     atomic_fetch_add(&s->reloads, 1);
+    pthread_mutex_lock(&s->admission.lock);
+    s->reload_error[0] = '\0';
+    pthread_mutex_unlock(&s->admission.lock);
+    gb_observe_app(s, app);
     command_all(s, GB_LOOP_SWAP, app);
     gb_log(GB_LOG_INFO, "the manifest was read again and is served now");
 }

@@ -5,22 +5,26 @@
  */
 #include "serve/serve_internal.h"
 
-struct gb_tenant *gb_tenant_new(const struct gb_manifest *m, const struct gb_manifest_tenant *t,
-                                struct gb_account *host, struct gb_error **err) {
+struct gb_tenant *gb_tenant_new(struct gb_server *s, const struct gb_manifest *m,
+                                const struct gb_manifest_tenant *t, struct gb_error **err) {
     struct gb_tenant *n = gb_calloc(1, sizeof *n, err);
     if (!n) {
         return NULL;
     }
     atomic_init(&n->refs, 1);
-    struct gb_guest_log_options log = {.tenant = t->name, .level_min = GB_GUEST_LOG_INFO};
+    struct gb_guest_log_options log = {.tenant = t->name,
+                                       .level_min = gb_observe_guest_level(m->host.log),
+                                       .sink = gb_observe_guest_line,
+                                       .user = s};
     n->name = gb_strdup(t->name, err);
-    n->account = n->name ? gb_account_new(t->name, host, t->budgets.memory_bytes, err) : NULL;
+    n->account = n->name ? gb_account_new(t->name, s->account, t->budgets.memory_bytes, err) : NULL;
     n->flow = n->account ? gb_flow_new((uint32_t)t->weight, err) : NULL;
     n->services = n->flow ? gb_services_new(&log, err) : NULL;
     if (!n->services) {
         gb_tenant_unref(n);
         return NULL;
     }
+    gb_observe_tenant(s, n);
     struct gb_manifest_limits limits = gb_manifest_limits_of(m, NULL, t);
     n->weight = (uint32_t)t->weight;
     n->requests_per_second = t->budgets.requests_per_second;
