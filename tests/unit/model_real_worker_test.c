@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The host's side on the real worker and engine: right answers, unknown shapes, overlap, soft stop,
  * hard stop, the jail's self-test, and kills at odd moments. Skipped where no worker was built. */
+#include <sys/syscall.h>
+
 #include "model_test_host.h"
 
 #define SKIP 77
@@ -13,7 +15,7 @@ static struct gb_worker_hub *real_hub(uint64_t grace_ms) {
     options.slab_bytes = 256 * GB_MIB;
     options.queue_max = 64;
     options.load_timeout_ms = 60000;
-    options.cancel_grace_ms = grace_ms;
+    options.cancel_grace_ms = test_slack(grace_ms);
     struct gb_worker_hub *hub = gb_worker_hub_new(&options, &e);
     assert_non_null(hub);
     return hub;
@@ -149,9 +151,10 @@ static void two_threads_overlap_and_a_soft_stop_keeps_the_worker(void **state) {
     submit(w, &jobs[0], &x, 1, one);
     usleep(50000);
     start = gb_now_us();
+    uint64_t starved_us = test_starved_us();
     gb_job_cancel(jobs[0].job);
     test_wait(&t, &jobs[0]);
-    assert_true(gb_now_us() - start < 50000);
+    assert_true(gb_now_us() - start < test_slack(50000) + test_starved_us() - starved_us);
     test_expect_code(&jobs[0], GB_CANCELLED);
     test_drop(&jobs[0]);
     submit(w, &jobs[0], &x, 1, one);
@@ -163,6 +166,22 @@ static void two_threads_overlap_and_a_soft_stop_keeps_the_worker(void **state) {
     gb_worker_hub_free(t.hub);
 }
 
+static uint64_t cpu_us(int pid) {
+    clockid_t clock;
+    struct timespec used;
+    assert_int_equal(clock_getcpuclockid(pid, &clock), 0);
+    assert_int_equal(clock_gettime(clock, &used), 0);
+    return (uint64_t)used.tv_sec * 1000000 + (uint64_t)used.tv_nsec / 1000;
+}
+
+static void wait_for_work(int pid, uint64_t until_cpu_us) {
+    uint64_t deadline_us = gb_deadline_after_us(WAIT_US);
+    while (cpu_us(pid) < until_cpu_us) {
+        assert_true(gb_now_us() < deadline_us);
+        usleep(5000);
+    }
+}
+
 static void one_long_kernel_is_stopped_by_the_kill(void **state) {
     (void)state;
     struct gb_worker_ready ready;
@@ -171,15 +190,17 @@ static void one_long_kernel_is_stopped_by_the_kill(void **state) {
     struct test_job j;
     const float x = 0.5F;
     int pid = gb_worker_pid(w);
+    uint64_t idle_us = cpu_us(pid);
     submit(w, &j, &x, 1, (struct gb_tensor_ref){.dims = {1}, .rank = 1});
-    usleep(500000); /* past the first node: between two a soft stop would do */
+    wait_for_work(pid, idle_us + 300000); /* in the node: between two a soft stop would do */
     uint64_t start = gb_now_us();
+    uint64_t starved_us = test_starved_us();
     gb_job_cancel(j.job);
     test_wait(&t, &j);
-    assert_true(gb_now_us() - start < 50000);
+    assert_true(gb_now_us() - start < test_slack(50000) + test_starved_us() - starved_us);
     test_drop(&j);
     while (kill(pid, 0) == 0) {
-        assert_true(gb_now_us() - start < 1000000);
+        assert_true(gb_now_us() - start < test_slack(1000000));
         usleep(1000);
     }
     print_message("matmul: ended %llu ms after the cancel\n",
@@ -211,8 +232,13 @@ static void kills_at_odd_moments_are_answered_in_time(void **state) {
         uint64_t killed_us = gb_now_us();
         int pid = gb_worker_pid(w);
         if (pid > 0) {
+            int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
             assert_int_equal(kill(pid, SIGKILL), 0);
+            /* Dying takes CPU time, too, for which a loaded machine makes it wait. */
+            (void)poll(&(struct pollfd){.fd = pidfd, .events = POLLIN}, 1, 5000);
+            (void)close(pidfd);
         }
+        uint64_t dead_us = gb_now_us();
         while (gb_worker_starts(w) == starts) {
             assert_true(gb_now_us() - killed_us < WAIT_US);
             usleep(1000);
@@ -223,7 +249,7 @@ static void kills_at_odd_moments_are_answered_in_time(void **state) {
             if (gb_job_state(jobs[i].job) == GB_JOB_ERROR) {
                 test_expect_code(&jobs[i], GB_BACKEND_LOST);
                 uint64_t answered_us = submitted_us[i] + gb_job_times(jobs[i].job).total_us;
-                assert_true(answered_us < killed_us + 100000);
+                assert_true(answered_us < dead_us + test_slack(100000));
                 assert_int_equal(jobs[i].done, 1);
                 lost++;
             }
