@@ -116,10 +116,14 @@ class Raw:
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(timeout)
-        self.socket.connect(address)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if tls:
-            self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
+        try:
+            self.socket.connect(address)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tls:
+                self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
+        except OSError:
+            self.socket.close()
+            raise
         self.buffer = b""
         self.ended = False
 
@@ -271,6 +275,7 @@ class Server:
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
                 env=env or gb.environment(), cwd=gb.ROOT)
         self.status_expected = 0
+        self.told = False  # to stop; twice would be "at once"
         self.url = self.admin_url = None
         if wait:
             self.wait_ready()
@@ -348,11 +353,12 @@ class Server:
         return gb.wait_for(done, READ_TIMEOUT_S)[0] == "reloads"
 
     def signal(self, number=signal.SIGTERM):
+        self.told = True
         self.process.send_signal(number)
 
     def stop(self, timeout=gb.TIMEOUT_S):
         """Tells it to stop; its exit status, and what the sanitizers said would be in the log."""
-        if self.process.poll() is None:
+        if not self.told:
             self.signal()
         status = self.process.wait(timeout)
         self.process.stdout.close()
