@@ -94,7 +94,9 @@ static void push_flow(struct gb_lanes *l, struct gb_flow *f) {
 static void enqueue(struct gb_lanes *l, struct gb_wake_cell *cell) {
     cell->lane_state = GB_LANE_QUEUED;
     l->waiting++;
-    if (atomic_load(&cell->urgent)) {
+    /* Read once: which of the queues it is in must be known, whatever `urgent` becomes. */
+    cell->lane_urgent = atomic_load(&cell->urgent);
+    if (cell->lane_urgent) {
         push_cell(&l->urgent, &l->urgent_last, cell);
     } else {
         push_cell(&cell->flow->first, &cell->flow->last, cell);
@@ -166,7 +168,6 @@ void gb_lanes_wake(struct gb_lanes *l, struct gb_wake_cell *cell) {
         case GB_LANE_DONE:
             break;
         }
-        cell->lane_urgent = cell->lane_state == GB_LANE_QUEUED && atomic_load(&cell->urgent);
     }
     pthread_mutex_unlock(&l->lock);
 }

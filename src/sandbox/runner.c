@@ -187,6 +187,8 @@ static void serve_call(struct gb_runner *r, struct gb_call *c) {
     } else if (atomic_load_explicit(&c->finished, memory_order_acquire)) {
         struct gb_call_result result = c->result;
         finish(r, c, &result);
+    } else {
+        gb_call_wake(c); /* the waker chose this list just before the call moved */
     }
 }
 

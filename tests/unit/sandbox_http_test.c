@@ -33,6 +33,9 @@ struct client {
     bool gone;                      /* ERROR to whatever comes */
     struct gb_flow *flow;           /* that its call is of */
     pthread_t ended_by;             /* the thread that passed the end on */
+    void (*stuck)(struct client *); /* whenever there is no room */
+    struct client *other;
+    _Atomic uint32_t stuck_times;
     struct gb_call_result result;
     bool done;
 };
@@ -95,6 +98,10 @@ static enum gb_io response_body(void *user, struct gb_span bytes, size_t *ret_ta
     }
     size_t len = (size_t)GB_MIN((uint64_t)bytes.len, c->room);
     if (len == 0) {
+        c->stuck_times++;
+        if (c->stuck) {
+            c->stuck(c);
+        }
         return GB_IO_PENDING;
     }
     if (c->room != UINT64_MAX) {
@@ -618,6 +625,52 @@ static void a_long_exchange_goes_on_in_a_lane(void **state) {
     gb_flow_unref(flow);
 }
 
+static void cancel_both(struct client *c) {
+    c->stuck = NULL;
+    gb_call_cancel(c->other->call, GB_CANCELLED);
+    gb_call_cancel(c->call, GB_CANCELLED);
+}
+
+static void wake_other(struct client *c) {
+    gb_call_wake(c->other->call);
+}
+
+/* The first, which runs, is put behind the second, which runs next and wakes it once more. */
+static void a_wake_finds_what_was_cancelled_in_its_slice(void **state) {
+    struct bench *b = *state;
+    struct gb_error *error = NULL;
+    struct gb_lanes *lanes = gb_lanes_new(1, 0, &error);
+    struct gb_flow *flow = gb_flow_new(1, &error);
+    assert_true(lanes && flow);
+    gb_runner_use_lanes(b->runner, lanes);
+    struct gb_program *p = load_guest(b, "http-probe");
+    struct client c[2];
+    for (size_t i = 0; i < 2; i++) {
+        client_init(&c[i], "/flood");
+        c[i].flow = flow;
+        c[i].room = 32 * GB_MIB; /* long enough to leave the runner */
+        c[i].other = &c[1 - i];
+        ask(b, p, &c[i]);
+    }
+    while (c[0].stuck_times == 0 || c[1].stuck_times == 0) {
+        gb_runner_step(b->runner, 5);
+    }
+    uint32_t before = c[1].stuck_times;
+    c[0].stuck = cancel_both;
+    c[1].stuck = wake_other;
+    gb_call_wake(c[0].call);
+    run_all(b);
+    assert_true(c[1].stuck_times > before);
+    for (size_t i = 0; i < 2; i++) {
+        assert_error(c[i].result.error, GB_CANCELLED, NULL, NULL);
+        client_fini(&c[i]);
+    }
+    gb_program_unref(p);
+    gb_runner_use_lanes(b->runner, NULL);
+    gb_lanes_free(lanes);
+    gb_flow_unref(flow);
+}
+
 /* The n-th allocation fails, for each n: an answer or an error, and everything is given back. */
 static void every_allocation_may_fail(void **state) {
     struct bench *b = *state;
@@ -698,6 +751,7 @@ int main(void) {
         SANDBOX_TEST(malformed_requests_are_refused),
         SANDBOX_TEST(programs_are_told_apart),
         SANDBOX_TEST(a_long_exchange_goes_on_in_a_lane),
+        SANDBOX_TEST(a_wake_finds_what_was_cancelled_in_its_slice),
         SANDBOX_TEST(every_allocation_may_fail),
         SANDBOX_TEST(cost_of_a_request_is_printed),
     };
