@@ -259,8 +259,15 @@ static void take_answer(struct gb_conn *c) {
     bool broken = false;
     pthread_mutex_lock(&x->lock);
     if (!c->writing && x->has_head && !x->head_written && !send_head(c, x, &err)) {
+        bool again = !x->head_refused;
+        x->head_refused = true;
         pthread_mutex_unlock(&x->lock);
-        gb_exchange_refuse_head(x, err); /* the next look finds the problem instead */
+        if (again) {
+            gb_exchange_refuse_head(x, err); /* the next look finds the problem instead */
+        } else {
+            gb_error_free(err);
+            gb_conn_close(c); /* not even that can be written: there is no memory */
+        }
         return;
     }
     if (!c->writing && x->head_written && !c->writer.ended) {
@@ -290,7 +297,6 @@ static void take_answer(struct gb_conn *c) {
 
 static void linger(struct gb_conn *c) {
     c->phase = GB_CONN_LINGER;
-    c->linger_us = gb_now_us();
     c->ahead.len = 0;
     c->input = gb_span_make(NULL, 0);
 }
@@ -302,7 +308,7 @@ static void turn(struct gb_conn *c) {
     leave_exchange(c);
     c->answered = false;
     c->body_done = c->body_full = false;
-    c->body_us = c->response_us = c->paused_us = 0;
+    c->body_us = c->paused_us = 0;
     if (!keep) {
         linger(c);
         return;
@@ -311,6 +317,17 @@ static void turn(struct gb_conn *c) {
     c->idle_us = gb_now_us();
     if (c->ahead.len == 0 && c->input.len == 0) {
         gb_h1_shrink(c->parser);
+    }
+}
+
+void gb_conn_drain(struct gb_conn *c) {
+    bool waits = c->phase == GB_CONN_IDLE ||
+                 (c->phase == GB_CONN_HEAD && gb_h1_is_idle(c->parser));
+    if (waits && gb_conn_has_unsent(c)) {
+        linger(c); /* the end of its last answer is on its way */
+        gb_conn_pump(c);
+    } else if (waits || c->phase == GB_CONN_HANDSHAKE) {
+        gb_conn_close(c);
     }
 }
 
@@ -383,6 +400,7 @@ static void decide_reading(struct gb_conn *c) {
     if (c->phase == GB_CONN_LINGER) {
         if (!gb_conn_has_unsent(c) && !c->said_bye) {
             c->said_bye = true;
+            c->linger_us = gb_now_us();
             gb_conn_shutdown(c);
         }
         if (c->thrown_away > LINGER_BYTES) {
@@ -417,8 +435,13 @@ void gb_conn_pump(struct gb_conn *c) {
     if (!c->closing) {
         keep_input(c);
         gb_conn_send(c);
+    }
+    if (!c->closing) {
         decide_reading(c);
         gb_conn_arm(c);
+    }
+    if (!c->closing && c->phase == GB_CONN_IDLE) {
+        gb_conn_shrink(c);
     }
 }
 
@@ -444,16 +467,17 @@ uint64_t gb_conn_deadline_us(const struct gb_conn *c) {
     case GB_CONN_HANDSHAKE:
         return c->open_us + http->handshake_us;
     case GB_CONN_IDLE:
-        return c->idle_us + http->keep_alive_us;
+        return gb_conn_has_unsent(c) ? c->response_us + http->response_us
+                                     : c->idle_us + http->keep_alive_us;
     case GB_CONN_HEAD:
         return c->head_us + http->header_us;
-    case GB_CONN_LINGER:
-        return c->linger_us + LINGER_US;
+    case GB_CONN_LINGER: /* from when our side was shut: a slow reader gets all of the answer */
+        return c->said_bye ? c->linger_us + LINGER_US : c->response_us + http->response_us;
     case GB_CONN_BUSY:
         break;
     }
     uint64_t until_us = GB_MIN(c->head_us + http->request_us, body_deadline_us(c));
-    if (c->response_us > 0) {
+    if (c->writer.has_head) {
         until_us = GB_MIN(until_us, c->response_us + http->response_us);
     }
     if (c->exchange) {
@@ -475,6 +499,10 @@ void gb_conn_on_timer(struct gb_conn *c) {
             gb_conn_close(c); /* it never began to speak */
             return;
         }
+        if (c->writing) {
+            gb_conn_close(c); /* it does not read either: and the wire must not change now */
+            return;
+        }
         gb_fail(&err, GB_REQUEST_TIMEOUT, "the head of the request did not arrive in time");
         on_parse_error(c, err);
         gb_conn_pump(c);
@@ -482,14 +510,16 @@ void gb_conn_on_timer(struct gb_conn *c) {
     case GB_CONN_BUSY:
         break;
     }
-    if (!c->exchange || c->writer.has_head) {
-        gb_conn_close(c);
+    if (!c->exchange || c->writer.has_head || c->writing) {
+        gb_conn_close(c); /* half of an answer cannot be taken back; nobody reads another */
         return;
     }
     c->close_after = true;
     if (gb_now_us() >= gb_exchange_deadline_us(c->exchange)) {
         gb_fail(&err, GB_DEADLINE_EXCEEDED, "the request's deadline passed while it waited for "
                 "its turn");
+    } else if (c->body_done) {
+        gb_fail(&err, GB_DEADLINE_EXCEEDED, "the request was not answered in time");
     } else {
         gb_fail(&err, GB_REQUEST_TIMEOUT, "the request did not arrive in time");
     }

@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "serve/serve_internal.h"
 
+#define KEEP_BYTES ((size_t)8 * 1024) /* of each buffer, while a connection lies idle */
+
 static void on_closed(uv_handle_t *handle) {
     struct gb_conn *c = handle->data;
     if (--c->handles > 0) {
@@ -164,6 +166,22 @@ void gb_conn_shutdown(struct gb_conn *c) {
     }
 }
 
+static void shrink(struct gb_buf *b) {
+    if (b->len == 0 && b->cap > KEEP_BYTES) {
+        size_t bytes_max = b->bytes_max;
+        gb_buf_fini(b);
+        gb_buf_init(b, bytes_max);
+    }
+}
+
+void gb_conn_shrink(struct gb_conn *c) {
+    if (!c->writing) {
+        shrink(&c->wire);
+        shrink(&c->records);
+    }
+    shrink(&c->ahead);
+}
+
 /* ---- the timer ---- */
 
 static void on_timer(uv_timer_t *timer) {
@@ -244,6 +262,8 @@ static bool count(struct gb_conn *c) {
 void gb_conn_accept(struct gb_loop *l, uv_stream_t *listener, bool admin) {
     struct gb_conn *c = conn_new(l, admin);
     if (!c) {
+        /* libuv listens no more until this one is taken: gb_loop's next second tries again. */
+        *(admin ? &l->admin_owed : &l->owed) = true;
         gb_log(GB_LOG_WARN, "no memory for a connection");
         return;
     }

@@ -395,10 +395,11 @@ static enum gb_io on_response_body(void *user, struct gb_span bytes, size_t *ret
     pthread_mutex_lock(&x->lock);
     size_t left = x->out.len - x->out_read;
     size_t n = left < GB_SERVE_OUT_BUFFER ? GB_MIN(bytes.len, GB_SERVE_OUT_BUFFER - left) : 0;
-    if (!x->gone && n == 0) {
+    bool open = !x->gone && !x->out_end; /* ended: the host has answered in the guest's place */
+    if (open && n == 0) {
         x->guest_wants_room = true;
         io = GB_IO_PENDING;
-    } else if (!x->gone && make_room(x, &x->out, &x->out_read, n, NULL) &&
+    } else if (open && make_room(x, &x->out, &x->out_read, n, NULL) &&
                gb_buf_append(&x->out, bytes.ptr, n, NULL)) {
         *ret_taken = n;
         io = GB_IO_OK;
@@ -413,7 +414,7 @@ static enum gb_io on_response_body(void *user, struct gb_span bytes, size_t *ret
 static void on_response_end(void *user, const struct gb_http_field *trailers, size_t len) {
     struct gb_exchange *x = user;
     pthread_mutex_lock(&x->lock);
-    if (len > 0) {
+    if (len > 0 && !x->out_end) {
         x->out_trailers = copy_fields(trailers, len, NULL);
         x->out_trailers_len = x->out_trailers ? len : 0;
     }
@@ -436,6 +437,7 @@ static void forget_answer(struct gb_exchange *x) {
     gb_free(x->head_fields);
     x->head_fields = NULL;
     x->head_len = 0;
+    x->out_trailers_len = 0;
     x->out.len = x->out_read = 0;
     x->has_head = x->out_end = false;
 }

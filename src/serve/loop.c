@@ -108,9 +108,18 @@ static void on_runner(uv_poll_t *poll, int status, int events) {
     l->runner_ready = true; /* the check follows */
 }
 
+static void accept_owed(struct gb_loop *l, uv_tcp_t *listener, bool *owed, bool listening) {
+    if (*owed && listening) {
+        *owed = false;
+        gb_conn_accept(l, (uv_stream_t *)listener, listener == &l->admin_listener);
+    }
+}
+
 static void on_second(uv_timer_t *timer) {
     struct gb_loop *l = timer->data;
     gb_http_date((int64_t)time(NULL), l->date);
+    accept_owed(l, &l->listener, &l->owed, l->listening);
+    accept_owed(l, &l->admin_listener, &l->admin_owed, l->admin_listening);
 }
 
 /* ---- commands ---- */
@@ -128,8 +137,8 @@ static void drain(struct gb_loop *l) {
     struct gb_conn *next = NULL;
     for (struct gb_conn *c = l->conns; c; c = next) {
         next = c->next;
-        if (!c->admin && c->phase != GB_CONN_BUSY) {
-            gb_conn_close(c);
+        if (!c->admin) {
+            gb_conn_drain(c);
         }
     }
 }

@@ -219,6 +219,7 @@ struct gb_exchange {
     size_t trailers_len;
     /* the response */
     bool has_head, head_written;
+    bool head_refused; /* it could not be written: what follows is the last try */
     uint32_t status;
     struct gb_http_field *head_fields;
     size_t head_len;
@@ -340,6 +341,8 @@ void gb_conn_send(struct gb_conn *c);
 bool gb_conn_has_unsent(const struct gb_conn *c);
 void gb_conn_read(struct gb_conn *c, bool on);
 void gb_conn_shutdown(struct gb_conn *c);
+/* Gives up the buffers that an idle connection does not need. */
+void gb_conn_shrink(struct gb_conn *c);
 void gb_conn_arm(struct gb_conn *c); /* the timer, to gb_conn_deadline_us */
 /* ---- tls.c ---- */
 struct ssl_ctx_st *gb_tls_context_new(const struct gb_manifest_host *host, struct gb_error **err);
@@ -355,6 +358,8 @@ void gb_conn_ready(struct gb_conn *c); /* its bytes are those of HTTP from now o
 void gb_conn_end(struct gb_conn *c); /* its exchange is left; the parser is freed */
 /* Does all that can be done now: parses, answers, sends. */
 void gb_conn_pump(struct gb_conn *c);
+/* The server ends: closes it between two requests, else after the one it is in. */
+void gb_conn_drain(struct gb_conn *c);
 void gb_conn_on_eof(struct gb_conn *c);
 void gb_conn_on_timer(struct gb_conn *c);
 /* When the earliest of its deadlines passes; GB_NEVER. */
@@ -378,6 +383,7 @@ struct gb_loop {
     uv_timer_t second;
     uv_tcp_t listener, admin_listener;
     bool listening, admin_listening;
+    bool owed, admin_owed; /* a connection that there was no memory to take */
     struct gb_runner *runner;
     struct gb_app *app; /* what new requests are served by */
     struct gb_conn *conns;

@@ -112,10 +112,13 @@ def chunk(data):
 class Raw:
     """A connection by bytes. Answers are parsed strictly, one after the other."""
 
-    def __init__(self, address, timeout=READ_TIMEOUT_S, tls=None, receive_buffer=None):
+    def __init__(self, address, timeout=READ_TIMEOUT_S, tls=None, receive_buffer=None,
+                 segment=None):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if segment:  # small ones make the kernel keep less on the other side
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
         self.socket.settimeout(timeout)
         try:
             self.socket.connect(address)
@@ -334,6 +337,11 @@ class Server:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) * 1024
         raise AssertionError("no VmRSS")
+
+    def cpu_s(self):
+        """Seconds of CPU time so far."""
+        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def fds(self):
         """Open descriptors; connections that are about to close are waited for."""
