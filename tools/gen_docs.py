@@ -48,7 +48,9 @@ named (see [ERRORS.md](ERRORS.md)); memory and tables first answer the guest wit
 LIMITS_TAIL = """
 Two more are settings of the host and not of the call: `--stack` (512 KiB; `stack-overflow`), the
 wasm stack of every call, and `--budget` (256 MiB; `budget-exceeded`), the tenant's ledger, which is
-charged for linear memory, tables, handles, tensors and results before they are allocated.
+charged for linear memory, tables, handles, tensors and results before they are allocated. An
+embedder also sets how many models loaded by guests the host holds at once (`loads_max`, 16; then
+`overloaded`) and how many inferences one of those runs at once (`load_threads`, 1).
 """
 UNITS = {"GB_KIB": 1 << 10, "GB_MIB": 1 << 20, "GB_GIB": 1 << 30}
 

@@ -186,7 +186,7 @@ enum gbw_nn_status {
     GBW_NN_OK = 0,
     GBW_NN_ERROR = 1,   /* *ret_error is a new error handle, owned by the guest */
     GBW_NN_STOP = 2,    /* end the call; C has kept the reason */
-    GBW_NN_PENDING = 3  /* compute_poll only */
+    GBW_NN_PENDING = 3  /* graph_load, compute_poll and witx_call only */
 };
 struct gbw_named_tensor {
     struct gbw_span name;
@@ -257,9 +257,13 @@ struct gbw_host {
     enum gbw_nn_status (*tensor_info)(void *user, uint32_t tensor, const uint32_t **ret_dims,
                                       size_t *ret_dims_len, uint32_t *ret_type);
     enum gbw_nn_status (*tensor_data)(void *user, uint32_t tensor, struct gbw_blob *ret_blob);
+    /* OK: *ret_graph is loaded already. PENDING with *ret_job != 0: the job is polled with
+     * compute_poll; after its OK graph_loaded hands the graph over, once; compute_end ends it, as
+     * below. PENDING with *ret_job 0: to be asked again, the same, when the call is woken. */
     enum gbw_nn_status (*graph_load)(void *user, const struct gbw_span *builders,
                                      size_t builders_len, uint32_t encoding, uint32_t target,
-                                     uint32_t *ret_graph, uint32_t *ret_error);
+                                     uint32_t *ret_graph, uint32_t *ret_job, uint32_t *ret_error);
+    uint32_t (*graph_loaded)(void *user, uint32_t job);
     enum gbw_nn_status (*graph_load_by_name)(void *user, struct gbw_span name, uint32_t *ret_graph,
                                              uint32_t *ret_error);
     void (*graph_drop)(void *user, uint32_t graph);
@@ -291,12 +295,15 @@ struct gbw_host {
                                     uint32_t *ret_error);
 
     /* wasi_ephemeral_nn: the guest's arguments as they are; nothing of them is checked before.
-     * OK: *ret_errno goes to the guest. PENDING (compute only): *ret_job is polled with
-     * compute_poll and ended with compute_end; an error handle of that goes to witx_error, which
-     * consumes it. */
+     * OK: *ret_errno goes to the guest. PENDING (load and compute only): *ret_job is polled with
+     * compute_poll and ended with compute_end; after its OK witx_finish, called with the same
+     * arguments, gives the errno; an error handle of that goes to witx_error, which consumes it.
+     * PENDING with *ret_job 0: as graph_load. */
     enum gbw_nn_status (*witx_call)(void *user, enum gbw_witx function, struct gbw_memory memory,
                                     const uint32_t *args, size_t args_len, uint32_t *ret_errno,
                                     uint32_t *ret_job);
+    uint32_t (*witx_finish)(void *user, enum gbw_witx function, struct gbw_memory memory,
+                            const uint32_t *args, size_t args_len, uint32_t job);
     uint32_t (*witx_error)(void *user, uint32_t error);
 
     /* glovebox:host. Levels are trace, debug, info, warn, error; no more than GBW_LOG_FIELDS_MAX

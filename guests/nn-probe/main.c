@@ -4,6 +4,7 @@
  * its own. The argument holds statements, separated by ";" or newlines:
  *   load NAME          a graph by name; it becomes the current one (older ones stay open)
  *   loadbytes HEX|-    a graph from bytes, as onnx on cpu ("-": no bytes)
+ *   loadas ENCODING TARGET [HEX|-]...    the same, by the numbers of the enums, in up to 4 parts
  *   ctx                a context on the current graph (done by itself where it is needed)
  *   tensor NAME TYPE DIMS FILL    an input; FILL: zeros ones seq short long hex:.. f:1,2.5,..
  *   show               dimensions, type and bytes of each input as the host sees them
@@ -23,6 +24,7 @@
 
 #define INPUTS_MAX 64
 #define DIMS_MAX   16
+#define PARTS_MAX  4
 
 struct probe {
     bool has_graph;
@@ -185,24 +187,45 @@ static bool do_load(struct probe *probe, char *rest) {
     return true;
 }
 
-static bool do_loadbytes(struct probe *probe, char *rest) {
-    char *hex = next_word(&rest, " ");
-    struct text bytes = {0};
-    if (hex == NULL || (strcmp(hex, "-") != 0 && !hex_bytes(hex, &bytes))) {
-        return misspelt(probe, "not hex", hex);
+static bool load_parts(struct probe *probe, uint8_t encoding, uint8_t target, char *rest) {
+    struct text bytes[PARTS_MAX] = {0};
+    wasi_nn_graph_graph_builder_t parts[PARTS_MAX];
+    size_t count = 0;
+    for (char *hex; count < PARTS_MAX && (hex = next_word(&rest, " ")) != NULL; count++) {
+        if (strcmp(hex, "-") != 0 && !hex_bytes(hex, &bytes[count])) {
+            return misspelt(probe, "not hex", hex);
+        }
+        parts[count] =
+            (wasi_nn_graph_graph_builder_t){(uint8_t *)bytes[count].chars, bytes[count].len};
     }
-    wasi_nn_graph_graph_builder_t builder = {(uint8_t *)bytes.chars, bytes.len};
-    wasi_nn_graph_list_graph_builder_t builders = {&builder, 1};
+    wasi_nn_graph_list_graph_builder_t builders = {parts, count};
     wasi_nn_errors_own_error_t error;
     wasi_nn_graph_own_graph_t graph;
-    if (!wasi_nn_graph_load(&builders, WASI_NN_GRAPH_GRAPH_ENCODING_ONNX,
-                            WASI_NN_GRAPH_EXECUTION_TARGET_CPU, &graph, &error)) {
+    bool loaded = wasi_nn_graph_load(&builders, encoding, target, &graph, &error);
+    for (size_t i = 0; i < count; i++) {
+        free(bytes[i].chars);
+    }
+    if (!loaded) {
         return failed(probe, error);
     }
     probe->graph = graph;
     probe->has_graph = true;
     probe->has_context = false;
     return true;
+}
+
+static bool do_loadbytes(struct probe *probe, char *rest) {
+    return load_parts(probe, WASI_NN_GRAPH_GRAPH_ENCODING_ONNX, WASI_NN_GRAPH_EXECUTION_TARGET_CPU,
+                      rest);
+}
+
+static bool do_loadas(struct probe *probe, char *rest) {
+    char *encoding = next_word(&rest, " ");
+    char *target = encoding == NULL ? NULL : next_word(&rest, " ");
+    if (target == NULL) {
+        return misspelt(probe, "no encoding and target", encoding);
+    }
+    return load_parts(probe, (uint8_t)(encoding[0] - '0'), (uint8_t)(target[0] - '0'), rest);
 }
 
 static bool do_ctx(struct probe *probe, char *rest) {
@@ -477,6 +500,7 @@ static const struct {
 } verbs[] = {
     {"load", do_load},
     {"loadbytes", do_loadbytes},
+    {"loadas", do_loadas},
     {"ctx", do_ctx},
     {"tensor", do_tensor},
     {"show", do_show},

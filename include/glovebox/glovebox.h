@@ -60,6 +60,8 @@ struct gb_host_options {
     const char *compiler_path; /* NULL: $GLOVEBOX_COMPILER, beside the program, install path */
     const char *cache_dir;    /* compiled code; NULL: $GLOVEBOX_CACHE, $XDG_CACHE_HOME, ~/.cache */
     bool no_cache;            /* compile each time */
+    uint32_t loads_max;       /* models that guests loaded from bytes, at once; default 16 */
+    uint32_t load_threads;    /* inferences at once of one of those; default 1 */
 };
 void gb_host_options_default(struct gb_host_options *ret_options);
 struct gb_host *gb_host_new(const struct gb_host_options *options, struct gb_error **err);
@@ -90,7 +92,8 @@ char *gb_host_metrics_json(struct gb_host *h, struct gb_error **err);
 
 struct gb_grant_options {
     size_t size;
-    bool nn_load, http, kv, sockets, memory64;
+    bool nn_load; /* wasi:nn's load: models from the guest's bytes, each in a worker of its own */
+    bool http, kv, sockets, memory64;
     bool stdin_inherited;
     bool all_models; /* default true */
     const char *const *models;
@@ -112,6 +115,9 @@ struct gb_limit_options {
     uint64_t deadline_us;
     uint64_t output_bytes;
     bool output_drop; /* past output_bytes: drop and count instead of ending the call */
+    uint32_t loads;      /* models loaded from bytes, at once; default 4 */
+    uint64_t load_bytes; /* of one of them; default 64 MiB */
+    uint64_t load_memory_bytes; /* of its worker, besides four times the model; default 64 MiB */
 };
 void gb_limit_options_default(struct gb_limit_options *ret_options);
 

@@ -27,9 +27,9 @@ static const struct gb_option run_rows[] = {
     {.name = "stdin", .kind = GB_OPTION_FLAG, .offset = AT(guest_stdin),
      .help = "The guest reads our stdin; closed by default."},
     {.name = "grant", .kind = GB_OPTION_LIST, .offset = AT(grants), .value = "NAME",
-     .help = "Grant nn-load, http, kv, sockets or memory64. Built into this version are memory64 "
-             "(64-bit memory) and http (requests of the guest's own, which are all denied until "
-             "egress can be configured)."},
+     .help = "Grant nn-load, http, kv, sockets or memory64. Built into this version are nn-load "
+             "(models from the guest's bytes), memory64 (64-bit memory) and http (requests of the "
+             "guest's own, which are all denied until egress can be configured)."},
     {.name = "memory", .kind = GB_OPTION_SIZE, .offset = AT(memory), .value = "SIZE",
      .initial = "64MiB", .max = 8 * GB_GIB, .help = "Linear memory, summed over the call."},
     {.name = "tables", .kind = GB_OPTION_COUNT, .offset = AT(tables), .value = "N",
@@ -92,7 +92,8 @@ static bool not_built(struct gb_error **err, const char *what) {
 
 /* Of the others only the names are known yet. */
 static bool grant_built(const char *name) {
-    return strcmp(name, "memory64") == 0 || strcmp(name, "http") == 0;
+    return strcmp(name, "memory64") == 0 || strcmp(name, "http") == 0 ||
+           strcmp(name, "nn-load") == 0;
 }
 
 static bool check_grants(const struct gb_option_list *list, struct gb_error **err) {
@@ -204,6 +205,7 @@ static void fill_options(const struct gb_run_values *v, struct gb_run_options *o
     for (size_t i = 0; i < v->grants.len; i++) {
         o->grants.memory64 |= strcmp(v->grants.items[i], "memory64") == 0;
         o->grants.http |= strcmp(v->grants.items[i], "http") == 0;
+        o->grants.nn_load |= strcmp(v->grants.items[i], "nn-load") == 0;
     }
     o->grants.all_models = v->allow_models.len == 0;
     o->grants.models = v->allow_models.items;

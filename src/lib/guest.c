@@ -24,7 +24,10 @@ void gb_limit_options_default(struct gb_limit_options *ret_options) {
                                              .fuel = l.fuel,
                                              .deadline_us = l.deadline_us,
                                              .output_bytes = l.output_bytes,
-                                             .output_drop = l.overflow == GB_OVERFLOW_DROP};
+                                             .output_drop = l.overflow == GB_OVERFLOW_DROP,
+                                             .loads = l.loads,
+                                             .load_bytes = l.load_bytes,
+                                             .load_memory_bytes = l.load_memory_bytes};
 }
 
 /* ---- copies ---- */
@@ -166,6 +169,9 @@ static bool limits_of(const struct gb_host *h, const struct gb_limit_options *op
     l.deadline_us = o.deadline_us;
     l.output_bytes = o.output_bytes;
     l.overflow = o.output_drop ? GB_OVERFLOW_DROP : GB_OVERFLOW_FAIL;
+    l.loads = o.loads;
+    l.load_bytes = o.load_bytes;
+    l.load_memory_bytes = o.load_memory_bytes;
     *ret_limits = l;
     return true;
 }

@@ -24,12 +24,15 @@ void gb_text_free(char *text) {
 
 void gb_host_options_default(struct gb_host_options *ret_options) {
     struct gb_sandbox_options sandbox = gb_sandbox_options_default();
+    struct gb_registry_options registry = gb_registry_options_default();
     *ret_options = (struct gb_host_options){.size = sizeof *ret_options,
                                             .host_bytes = HOST_BYTES_DEFAULT,
                                             .budget_bytes = BUDGET_BYTES_DEFAULT,
                                             .stack_bytes = sandbox.stack_bytes,
                                             .memory_bytes_max = gb_limits_default().memory_bytes,
-                                            .calls_max = CALLS_MAX_DEFAULT};
+                                            .calls_max = CALLS_MAX_DEFAULT,
+                                            .loads_max = registry.loads_max,
+                                            .load_threads = registry.load_threads};
 }
 
 bool gb_lib_options_copy(void *ret_options, size_t our_bytes, const void *options,
@@ -65,6 +68,8 @@ struct gb_registry_options gb_lib_registry_options(const struct gb_host_options 
     registry.threads = options->threads > 0 ? options->threads : default_threads();
     registry.host_account = host_account;
     registry.cache_dir = options->cache_dir;
+    registry.loads_max = options->loads_max;
+    registry.load_threads = options->load_threads;
     registry.placement = options->place_inline ? GB_PLACEMENT_INLINE : GB_PLACEMENT_WORKER;
     return registry;
 }

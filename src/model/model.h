@@ -47,6 +47,8 @@ struct gb_registry_options {
     uint32_t queue_max;           /* jobs waiting per model before GB_OVERLOADED */
     struct gb_account *host_account;
     enum gb_placement placement;  /* INLINE: of all models; else sidecars may say so */
+    uint32_t loads_max;           /* models from bytes, at once; 0: none */
+    uint32_t load_threads;        /* inferences at once of one of them */
     const char *cache_dir;        /* of the store; NULL: $GLOVEBOX_CACHE, XDG_CACHE_HOME, HOME */
 };
 struct gb_registry_options gb_registry_options_default(void);
@@ -117,6 +119,7 @@ struct gb_model_info {
     const char *const *findings; /* remarks of the validator */
     uint32_t missing_walls;      /* under GB_JAIL_BEST_EFFORT */
     enum gb_placement placement;
+    bool loaded; /* from bytes: lives as long as its references, not as the registry */
 };
 const struct gb_model_info *gb_model_info(const struct gb_model *m);
 /* What a model's worker does, for status and metrics; zeros where it was not started. */
@@ -141,6 +144,45 @@ void gb_port_text(const struct gb_port *port, char *text, size_t cap);
  * the inputs: the first before it). Compares all with all, so it is done once, at load. */
 void gb_ports_bind(const struct gb_port *inputs, size_t inputs_len, const struct gb_port *ports,
                    size_t ports_len, uint16_t ret_bound[GB_DIMS_MAX]);
+
+/* ---- models from bytes ---- */
+
+/* A model that is not the registry's: checked as a file of the registry is, in a worker of its own
+ * whatever the placement, and gone with its last reference. */
+struct gb_load_spec {
+    const char *name;             /* for messages; copied */
+    struct gb_span bytes;         /* copied once, into sealed memory */
+    enum gb_backend_kind backend; /* AUTO: by the first bytes */
+    uint64_t bytes_max;           /* of the model: GB_MODEL_TOO_LARGE */
+    uint64_t worker_bytes;        /* that its worker may have for itself, besides four times the
+                                     model */
+    struct gb_account *account;   /* charged for the model and its worker, before the copy, until
+                                     the worker's process is reaped */
+    void (*done)(void *user);     /* it may have ended: any thread; not after gb_load_free */
+    void *user;
+};
+struct gb_load;
+/* Checking, spawning and loading go on elsewhere. Fails with GB_MODEL_TOO_LARGE, GB_MODEL_INVALID
+ * (empty), GB_OVERLOADED (loads_max), GB_BUDGET_EXCEEDED. NULL with *err NULL: it does not fit
+ * while workers of dropped models are ending; done is called when one of them has, for as long as
+ * *ret_wait (gb_load_wait_free; may be there from before) lives. */
+struct gb_load_wait;
+struct gb_load *gb_load_new(struct gb_registry *r, const struct gb_load_spec *spec,
+                            struct gb_load_wait **ret_wait, struct gb_error **err);
+void gb_load_wait_free(struct gb_load_wait *wait);
+enum gb_load_state { GB_LOAD_RUNNING, GB_LOAD_READY, GB_LOAD_FAILED };
+/* By the owner's thread. */
+enum gb_load_state gb_load_state(struct gb_load *l);
+/* When GB_LOAD_READY: a reference for the caller. */
+struct gb_model *gb_load_model(struct gb_load *l);
+/* When GB_LOAD_FAILED: a copy, the caller's. */
+struct gb_error *gb_load_error(const struct gb_load *l);
+/* The owner lets go. True: nobody holds the model, so what runs was ended. */
+bool gb_load_free(struct gb_load *l);
+/* Of a model whose info says `loaded`. unref: true when it was the last, and the model is gone: its
+ * worker is killed, and reaped soon. */
+struct gb_model *gb_model_ref(struct gb_model *m);
+bool gb_model_unref(struct gb_model *m);
 
 /* ---- tensor memory ---- */
 

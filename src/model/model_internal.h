@@ -43,12 +43,15 @@ struct gb_model {
     struct gb_error *reason;
     int stored_fd;            /* of the store, checked and hashed; -1: a small file */
     struct gb_worker *worker; /* NULL until started */
+    struct gb_load *load;     /* NULL: of the registry; else the one it is part of */
 };
 
 struct gb_worker_hub;
+struct gb_loads;
 struct gb_registry {
     struct gb_registry_options options; /* its texts are ours */
     struct gb_worker_hub *hub;
+    struct gb_loads *loads;
     struct gb_model **models; /* sorted by name */
     size_t models_len;
     size_t models_cap;
@@ -73,12 +76,30 @@ bool gb_model_add_finding(struct gb_model *m, const char *text, struct gb_error 
  * Everything else that is wrong makes the model rejected. */
 bool gb_model_inspect(struct gb_model *m, enum gb_backend_kind backend,
                       const struct gb_registry_options *options, struct gb_error **err);
+/* All about the bytes of a model, by its backend: what they are, digest and structure. Fails with
+ * the reason to reject it. */
+bool gb_model_check(struct gb_model *m, struct gb_span bytes, struct gb_error **err);
 /* Reads the file of a known model again and compares digests. gb_free the bytes. */
 bool gb_model_read(const struct gb_model *m, uint64_t bytes_max, uint8_t **ret_bytes,
                    size_t *ret_len, struct gb_error **err);
 /* A stored file as bytes; munmap them. */
 bool gb_model_map(int fd, uint64_t bytes, struct gb_span *ret_bytes, struct gb_error **err);
 void gb_model_unmap(struct gb_span bytes);
+
+/* ---- registry_start.c ---- */
+
+struct gb_worker_ready; /* model/worker.h */
+/* What the engine says must agree with what was checked; then the model is ready. */
+bool gb_model_accept(struct gb_model *m, const struct gb_worker_ready *ready,
+                     struct gb_error **err);
+
+/* ---- load.c: models from bytes ---- */
+
+struct gb_loads *gb_loads_new(const struct gb_registry_options *options, struct gb_worker_hub *hub,
+                              struct gb_error **err);
+/* Waits for the thread; no load is started any more. Before the hub goes. NULL is fine. */
+void gb_loads_stop(struct gb_loads *loads);
+void gb_loads_unref(struct gb_loads *loads);
 
 /* ---- sniff.c ---- */
 

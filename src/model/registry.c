@@ -32,6 +32,8 @@ struct gb_registry_options gb_registry_options_default(void) {
         .cancel_grace_ms = 200,
         .threads = 2,
         .queue_max = 64,
+        .loads_max = 16,
+        .load_threads = 1,
     };
 }
 
@@ -57,7 +59,8 @@ struct gb_registry *gb_registry_new(const struct gb_registry_options *options,
     /* Known now, so the environment is changed before there are threads that might read it. */
     copied = copied && (options->placement != GB_PLACEMENT_INLINE || gb_inline_environment(err));
     r->hub = copied ? gb_worker_hub_new(&r->options, err) : NULL;
-    if (!r->hub) {
+    r->loads = r->hub ? gb_loads_new(&r->options, r->hub, err) : NULL;
+    if (!r->loads) {
         gb_registry_free(r);
         return NULL;
     }
@@ -71,7 +74,9 @@ void gb_registry_free(struct gb_registry *r) {
     for (size_t i = 0; i < r->models_len; i++) {
         gb_worker_free(r->models[i]->worker);
     }
+    gb_loads_stop(r->loads);
     gb_worker_hub_free(r->hub);
+    gb_loads_unref(r->loads);
     for (size_t i = 0; i < r->models_len; i++) {
         gb_model_free(r->models[i]);
     }

@@ -288,13 +288,7 @@ static bool check_gguf(struct gb_model *m, struct gb_span bytes, struct gb_error
     return gb_hint(err, "Use an ONNX model.");
 }
 
-/* Everything about the bytes; fails with the reason to reject the model. */
-static bool check(struct gb_model *m, struct gb_span bytes, struct gb_error **err) {
-    /* The store's files come with their digest. */
-    if ((m->stored_fd < 0 && !gb_digest_sha256(bytes, m->digest, err)) || !load_sidecar(m, err) ||
-        !check_digest(m, err)) {
-        return false;
-    }
+bool gb_model_check(struct gb_model *m, struct gb_span bytes, struct gb_error **err) {
     switch (m->info.backend) {
     case GB_BACKEND_FAKE:
         return true;
@@ -308,6 +302,13 @@ static bool check(struct gb_model *m, struct gb_span bytes, struct gb_error **er
         break;
     }
     return check_onnx(m, bytes, err);
+}
+
+/* Everything about a file; fails with the reason to reject the model. */
+static bool check(struct gb_model *m, struct gb_span bytes, struct gb_error **err) {
+    /* The store's files come with their digest. */
+    return (m->stored_fd >= 0 || gb_digest_sha256(bytes, m->digest, err)) &&
+           load_sidecar(m, err) && check_digest(m, err) && gb_model_check(m, bytes, err);
 }
 
 bool gb_model_map(int fd, uint64_t bytes, struct gb_span *ret_bytes, struct gb_error **err) {

@@ -20,9 +20,6 @@
 #define LINE_BYTES_MAX ((size_t)8192)
 #define FINDING_BYTES_MAX ((size_t)512)
 
-static bool accept_ready(struct gb_model *m, const struct gb_worker_ready *ready,
-                         struct gb_error **err);
-
 /* Loads it here, and needs no waiting for. */
 static bool start_inline(struct gb_registry *r, struct gb_model *m,
                          struct gb_worker_spec *spec, struct gb_error **err) {
@@ -34,7 +31,7 @@ static bool start_inline(struct gb_registry *r, struct gb_model *m,
     if (m->stored_fd >= 0) {
         gb_model_unmap(spec->bytes);
     }
-    if (m->worker && !accept_ready(m, &ready, err)) {
+    if (m->worker && !gb_model_accept(m, &ready, err)) {
         gb_worker_free(m->worker);
         m->worker = NULL;
     }
@@ -119,8 +116,8 @@ static bool warm_finding(struct gb_model *m, const char *text, struct gb_error *
     return ok;
 }
 
-static bool accept_ready(struct gb_model *m, const struct gb_worker_ready *ready,
-                         struct gb_error **err) {
+bool gb_model_accept(struct gb_model *m, const struct gb_worker_ready *ready,
+                     struct gb_error **err) {
     if (m->info.backend == GB_BACKEND_ONNX &&
         (!compare("inputs", true, m->info.inputs, m->info.inputs_len, ready->inputs,
                   ready->inputs_len, err) ||
@@ -188,7 +185,7 @@ static void wait_for(struct gb_registry *r, struct gb_model *m) {
     uint64_t deadline_us =
         gb_deadline_after_us((r->options.load_timeout_ms + WAIT_SLACK_MS) * 1000);
     if (!gb_worker_wait_ready(m->worker, deadline_us, &ready, &why) ||
-        !accept_ready(m, &ready, &why)) {
+        !gb_model_accept(m, &ready, &why)) {
         gb_worker_free(m->worker);
         m->worker = NULL;
         gb_model_reject(m, why);

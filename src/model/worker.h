@@ -38,6 +38,14 @@ struct gb_worker_spec {
     uint32_t threads;        /* 1..GB_WIRE_THREADS_MAX */
     bool optimise;           /* graph optimisation, which folds constants of the model */
     bool warm_up;
+    uint64_t data_bytes;     /* of memory of its own that a process may have; 0: as much as it may
+                                address */
+    bool one_try;            /* a process that dies before it has loaded is the last */
+    /* Both may be NULL. changed: its first load may have ended; under locks, any thread. gone: the
+     * last reference went, so process and bytes are gone; any thread. */
+    void (*changed)(void *user);
+    void (*gone)(void *user);
+    void *user;
 };
 /* Nothing is started yet. NULL on failure. */
 struct gb_worker *gb_worker_new(struct gb_worker_hub *hub, const struct gb_worker_spec *spec,
@@ -64,8 +72,12 @@ struct gb_worker_ready {
  * (load_timeout of the options ends a load by itself, also with GB_BACKEND_LOST). */
 bool gb_worker_wait_ready(struct gb_worker *w, uint64_t deadline_us,
                           struct gb_worker_ready *ret_ready, struct gb_error **err);
+/* Whether gb_worker_wait_ready would not wait. */
+bool gb_worker_settled(struct gb_worker *w);
 /* Stops the process and lets go. Unfinished jobs become GB_BACKEND_LOST. NULL is fine. */
 void gb_worker_free(struct gb_worker *w);
+/* The same without waiting, and the process is killed at once. NULL is fine. */
+void gb_worker_drop(struct gb_worker *w);
 
 /* For tests and status: 0 while no process runs. */
 int gb_worker_pid(struct gb_worker *w);

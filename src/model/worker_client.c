@@ -42,7 +42,19 @@ void gb_worker_unref(struct gb_worker *w) {
     pthread_cond_destroy(&w->changed);
     pthread_mutex_destroy(&w->lock);
     gb_worker_hub_unref(w->hub);
+    void (*gone)(void *user) = w->gone_fn;
+    void *user = w->user;
     gb_free(w);
+    if (gone) {
+        gone(user);
+    }
+}
+
+void gb_worker_changed_locked(struct gb_worker *w) {
+    pthread_cond_broadcast(&w->changed);
+    if (w->changed_fn) {
+        w->changed_fn(w->user);
+    }
 }
 
 void gb_worker_unlock(struct gb_worker *w) {
@@ -111,6 +123,8 @@ struct gb_worker *gb_worker_make(struct gb_worker_hub *hub, const struct gb_work
     w->threads = spec->threads;
     w->optimise = spec->optimise;
     w->warm_up = spec->warm_up;
+    w->one_try = spec->one_try;
+    w->data_bytes = spec->data_bytes;
     w->next_job_id = 1;
     w->model_fd = -1;
     w->name = gb_strdup(spec->name, err);
@@ -136,6 +150,9 @@ struct gb_worker *gb_worker_new(struct gb_worker_hub *hub, const struct gb_worke
         gb_worker_unref(w);
         return NULL;
     }
+    w->changed_fn = spec->changed; /* from here on there is a worker to be gone */
+    w->gone_fn = spec->gone;
+    w->user = spec->user;
     pthread_mutex_lock(&hub->lock);
     w->next = hub->workers;
     hub->workers = gb_worker_ref(w); /* the list's own reference */
@@ -159,6 +176,14 @@ bool gb_worker_start(struct gb_worker *w, struct gb_error **err) {
     bool ok = w->state != GB_WORKER_STOPPED || gb_error_move(err, gb_error_copy(w->start_error));
     pthread_mutex_unlock(&w->lock);
     return ok || gb_detail(err, "worker of model \"%s\"", w->name);
+}
+
+bool gb_worker_settled(struct gb_worker *w) {
+    pthread_mutex_lock(&w->lock);
+    bool settled =
+        w->ever_ready || w->state == GB_WORKER_STOPPED || w->state >= GB_WORKER_LOST;
+    pthread_mutex_unlock(&w->lock);
+    return settled;
 }
 
 bool gb_worker_wait_ready(struct gb_worker *w, uint64_t deadline_us,
@@ -197,14 +222,8 @@ bool gb_worker_wait_ready(struct gb_worker *w, uint64_t deadline_us,
     return ok;
 }
 
-void gb_worker_free(struct gb_worker *w) {
-    if (!w) {
-        return;
-    }
-    if (w->in_line) {
-        gb_inline_worker_free(w);
-        return;
-    }
+/* Leaves it to the supervisor to end it. False: there is none, so there is nothing to end. */
+static bool close_begin(struct gb_worker *w, bool kill) {
     pthread_mutex_lock(&w->hub->lock);
     bool supervised = w->hub->thread_runs;
     if (!supervised) { /* never started: nobody else will take it out of the list */
@@ -220,8 +239,31 @@ void gb_worker_free(struct gb_worker *w) {
     if (supervised) {
         pthread_mutex_lock(&w->lock);
         w->closing = true;
+        if (kill) {
+            gb_process_kill(&w->process);
+        }
         pthread_mutex_unlock(&w->lock);
         gb_worker_hub_wake(w->hub);
+    }
+    return supervised;
+}
+
+void gb_worker_drop(struct gb_worker *w) {
+    if (w) {
+        (void)close_begin(w, true);
+        gb_worker_unref(w);
+    }
+}
+
+void gb_worker_free(struct gb_worker *w) {
+    if (!w) {
+        return;
+    }
+    if (w->in_line) {
+        gb_inline_worker_free(w);
+        return;
+    }
+    if (close_begin(w, false)) {
         pthread_mutex_lock(&w->lock);
         while (w->state != GB_WORKER_CLOSED) {
             pthread_cond_wait(&w->changed, &w->lock);

@@ -48,6 +48,7 @@ struct gb_process_config {
     struct gb_account *host_account; /* for what the slab keeps; may be NULL */
     uint64_t as_bytes; /* the worker's RLIMIT_AS */
     bool dies_with_thread; /* killed by the kernel when the spawning thread ends, even by SIGKILL */
+    uint64_t data_bytes; /* its RLIMIT_DATA; 0: as as_bytes */
 };
 void gb_process_init(struct gb_process *p);
 bool gb_process_spawn(const struct gb_process_config *config, struct gb_process *ret_process,
@@ -132,6 +133,11 @@ struct gb_worker {
     uint32_t threads;
     bool optimise;
     bool warm_up;
+    bool one_try;
+    uint64_t data_bytes;
+    void (*changed_fn)(void *user);
+    void (*gone_fn)(void *user);
+    void *user;
 
     struct gb_inline *in_line; /* NULL: the model runs in a process */
 
@@ -182,6 +188,8 @@ struct gb_worker *gb_worker_ref(struct gb_worker *w);
 void gb_worker_unref(struct gb_worker *w);
 /* Releases w->lock; tells the drainer when jobs were resolved under it. */
 void gb_worker_unlock(struct gb_worker *w);
+/* Its state is another: tells who waits for it. */
+void gb_worker_changed_locked(struct gb_worker *w);
 /* Kills the process; reason (taken; may be NULL) is what its jobs and a lost model will say. */
 void gb_worker_kill_locked(struct gb_worker *w, struct gb_error *reason);
 /* The worker said or wrote something no sane one would: warned of and killed. Takes detail. */

@@ -62,6 +62,7 @@ static bool spawn(struct gb_worker *w, struct gb_error **err) {
         .host_account = hub->options.host_account,
         .as_bytes = gb_process_as_bytes(hub->options.slab_bytes, w->model_bytes, w->threads),
         .dies_with_thread = true,
+        .data_bytes = w->data_bytes,
     };
     struct gb_process process;
     if (!gb_process_spawn(&config, &process, err)) {
@@ -193,7 +194,7 @@ static bool on_loaded(struct gb_worker *w, const struct gb_msg_loaded *loaded,
     w->ready_since_us = gb_now_us();
     w->state = GB_WORKER_READY;
     gb_log(GB_LOG_DEBUG, "worker of model \"%s\" (process %d) is ready", w->name, w->process.pid);
-    pthread_cond_broadcast(&w->changed);
+    gb_worker_changed_locked(w);
     gb_worker_pump_locked(w);
     return true;
 }
@@ -277,7 +278,9 @@ static struct gb_error *death_error(const struct gb_worker *w, int signal, int s
         gb_fail(&e, GB_BACKEND_LOST, "the worker of model \"%s\" ended with status %d%s", w->name,
                 status, doing);
     }
-    gb_hint(&e, "It is started again by itself; try again.");
+    if (w->ever_ready || !w->one_try) {
+        gb_hint(&e, "It is started again by itself; try again.");
+    }
     return e;
 }
 
@@ -297,6 +300,7 @@ static void lose_locked(struct gb_worker *w, struct gb_error *why, bool refused)
     gb_error_free(w->reason);
     w->reason = reason;
     w->state = GB_WORKER_LOST;
+    gb_worker_changed_locked(w);
 }
 
 /* Decides what comes next. why is taken. */
@@ -307,7 +311,9 @@ static void after_death_locked(struct gb_worker *w, struct gb_error *why, bool r
         w->backoff_step = 0;
     }
     w->deaths++;
-    uint32_t deaths_max = w->ever_ready ? GB_WORKER_DEATHS_MAX : GB_WORKER_FIRST_DEATHS_MAX;
+    uint32_t deaths_max = w->ever_ready ? GB_WORKER_DEATHS_MAX
+                          : w->one_try  ? 1
+                                        : GB_WORKER_FIRST_DEATHS_MAX;
     if ((refused && !w->ever_ready) || w->deaths >= deaths_max) {
         lose_locked(w, why, refused);
         return;
@@ -356,7 +362,7 @@ void gb_worker_on_death(struct gb_worker *w) {
         after_death_locked(w, why, refused, was_loaded);
     }
     w->ready_since_us = 0;
-    pthread_cond_broadcast(&w->changed);
+    gb_worker_changed_locked(w);
     gb_worker_unlock(w);
 }
 
@@ -372,7 +378,7 @@ static void restart(struct gb_worker *w) {
     gb_log(GB_LOG_INFO, "worker of model \"%s\" could not be started again: %s", w->name,
            e ? e->message : "");
     after_death_locked(w, e, false, false);
-    pthread_cond_broadcast(&w->changed);
+    gb_worker_changed_locked(w);
 }
 
 /* The first process, for whom waits in gb_worker_start. Locked; unlocks while spawning. */
@@ -402,11 +408,11 @@ static bool close_step(struct gb_worker *w, uint64_t now_us, uint64_t *next_us) 
             (void)epoll_ctl(w->hub->supervisor_fd, EPOLL_CTL_DEL, w->process.control, NULL);
             gb_fd_close(&w->process.control);
         }
-        pthread_cond_broadcast(&w->changed);
+        gb_worker_changed_locked(w);
     }
     if (w->process.pid == 0) {
         w->state = GB_WORKER_CLOSED;
-        pthread_cond_broadcast(&w->changed);
+        gb_worker_changed_locked(w);
         return false;
     }
     if (now_us >= w->state_until_us) {

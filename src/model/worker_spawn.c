@@ -96,7 +96,10 @@ bool gb_process_spawn(const struct gb_process_config *config, struct gb_process 
     bool ok = open_channels(config, &p, &child_control, &slab_fd, err);
     if (ok) {
         char as_bytes[24];
+        char data_bytes[24];
         (void)snprintf(as_bytes, sizeof as_bytes, "%" PRIu64, config->as_bytes);
+        (void)snprintf(data_bytes, sizeof data_bytes, "%" PRIu64,
+                       config->data_bytes ? config->data_bytes : config->as_bytes);
         const char *jail = config->jail == GB_JAIL_STRICT ? "strict" : "best-effort";
         const char *argv[] = {"glovebox-worker",
                               "--engine",
@@ -107,6 +110,8 @@ bool gb_process_spawn(const struct gb_process_config *config, struct gb_process 
                               jail,
                               "--as-bytes",
                               as_bytes,
+                              "--data-bytes",
+                              data_bytes,
                               config->dies_with_thread ? "--die-with-parent" : NULL,
                               NULL};
         const int fds[CHILD_FDS] = {child_control, slab_fd, p.submit, p.complete};

@@ -137,7 +137,7 @@ enum gb_nn_status gb_nn_compute_start(struct gb_nn *nn, uint32_t context, bool w
                          .context = context,
                          .with_inputs = with_inputs,
                          .started_us = started_us,
-                         .model = h->context->model,
+                         .model = nn_model_hold(h->context->model),
                          .job = job};
     nn->jobs = j;
     nn->usage.inference_calls++;
@@ -145,7 +145,7 @@ enum gb_nn_status gb_nn_compute_start(struct gb_nn *nn, uint32_t context, bool w
     return GB_NN_OK;
 }
 
-static struct nn_job *job_get(const struct gb_nn *nn, uint32_t id) {
+struct nn_job *nn_job_get(const struct gb_nn *nn, uint32_t id) {
     struct nn_job *j = nn->jobs;
     while (j && j->id != id) {
         j = j->next;
@@ -226,11 +226,14 @@ static void observe_end(const struct gb_nn *nn, const struct nn_job *j, enum gb_
 }
 
 enum gb_nn_status gb_nn_compute_poll(struct gb_nn *nn, uint32_t job, uint32_t *ret_error) {
-    struct nn_job *j = job_get(nn, job);
+    struct nn_job *j = nn_job_get(nn, job);
     struct gb_error *error = NULL;
     if (!j || j->finished) {
         gb_fail(&error, GB_INTERNAL, "the job %u is not running", job);
         return nn_stop(nn, error);
+    }
+    if (j->load) {
+        return nn_load_poll(nn, j, ret_error);
     }
     enum gb_job_state state = gb_job_state(j->job);
     if (state == GB_JOB_WAITING) {
@@ -259,7 +262,7 @@ enum gb_nn_status gb_nn_compute_poll(struct gb_nn *nn, uint32_t job, uint32_t *r
 
 bool gb_nn_compute_output(struct gb_nn *nn, uint32_t job, size_t index,
                           struct gb_nn_named *ret_output) {
-    struct nn_job *j = job_get(nn, job);
+    struct nn_job *j = nn_job_get(nn, job);
     if (!j || index != j->outputs_taken || index >= j->outputs_len) {
         return false;
     }
@@ -276,10 +279,15 @@ void gb_nn_compute_end(struct gb_nn *nn, uint32_t job) {
     struct nn_job *j = *slot;
     if (j) {
         *slot = j->next;
-        if (!j->finished) {
-            observe_end(nn, j, GB_CANCELLED, gb_now_us() - j->started_us);
+        if (j->load) {
+            nn_load_end(nn, j);
+        } else {
+            if (!j->finished) {
+                observe_end(nn, j, GB_CANCELLED, gb_now_us() - j->started_us);
+            }
+            gb_job_unref(j->job); /* cancels what still runs; its blocks live on until then */
+            nn_model_drop(nn, j->model);
         }
-        gb_job_unref(j->job); /* cancels what still runs; the worker's blocks live on until then */
         for (size_t i = j->outputs_taken; i < j->outputs_len; i++) {
             gb_nn_drop(nn, j->outputs[i].tensor);
         }
@@ -290,7 +298,7 @@ void gb_nn_compute_end(struct gb_nn *nn, uint32_t job) {
 
 const struct gb_model_info *gb_nn_waiting_for(const struct gb_nn *nn) {
     for (const struct nn_job *j = nn->jobs; j; j = j->next) {
-        if (!j->finished && gb_job_state(j->job) == GB_JOB_WAITING) {
+        if (j->job && !j->finished && gb_job_state(j->job) == GB_JOB_WAITING) {
             return gb_model_info(j->model);
         }
     }

@@ -77,20 +77,15 @@ enum gb_nn_status gb_nn_load_by_name(struct gb_nn *nn, struct gb_span name, uint
     return GB_NN_OK;
 }
 
-enum gb_nn_status gb_nn_load(struct gb_nn *nn, const struct gb_span *builders, size_t builders_len,
-                             uint32_t encoding, uint32_t target, uint32_t *ret_graph,
-                             uint32_t *ret_error) {
-    (void)builders, (void)encoding, (void)target, (void)ret_graph;
-    struct gb_error *error = NULL;
-    if (builders_len > GB_NN_BUILDERS_MAX) {
-        gb_fail(&error, GB_INVALID_ARGUMENT, "a graph is given in more than %u parts",
-                GB_NN_BUILDERS_MAX);
-        return nn_give_error(nn, error, ret_error);
+struct gb_model *nn_model_hold(struct gb_model *m) {
+    return gb_model_info(m)->loaded ? gb_model_ref(m) : m;
+}
+
+void nn_model_drop(struct gb_nn *nn, struct gb_model *m) {
+    if (gb_model_info(m)->loaded && gb_model_unref(m)) {
+        nn->loads--;
+        nn->last_model = nn->last_model == m ? NULL : nn->last_model;
     }
-    gb_fail(&error, GB_GRANT_MISSING,
-            "loading a model from the guest's bytes needs the grant \"nn-load\"");
-    gb_hint(&error, "Give the host the model with --model NAME=PATH and open it by name.");
-    return nn_give_error(nn, error, ret_error);
 }
 
 static struct nn_context *context_make(struct gb_nn *nn, struct gb_model *m,
@@ -106,7 +101,7 @@ static struct nn_context *context_make(struct gb_nn *nn, struct gb_model *m,
         gb_uncharge(nn->options.account, GB_CHARGE_GRAPH, bytes);
         return NULL;
     }
-    c->model = m;
+    c->model = nn_model_hold(m);
     c->charged_bytes = bytes;
     c->inputs_len = info->inputs_len;
     c->outputs_len = info->outputs_len;
@@ -122,6 +117,7 @@ void nn_context_free(struct gb_nn *nn, struct nn_context *c) {
     for (size_t i = 0; i < c->outputs_len; i++) {
         nn_value_clear(&c->outputs[i]);
     }
+    nn_model_drop(nn, c->model);
     gb_uncharge(nn->options.account, GB_CHARGE_GRAPH, c->charged_bytes);
     gb_free(c);
 }

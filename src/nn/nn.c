@@ -66,6 +66,7 @@ void gb_nn_free(struct gb_nn *nn) {
     for (uint32_t i = 0; i < nn->next_fresh; i++) {
         gb_nn_drop(nn, i + 1);
     }
+    gb_load_wait_free(nn->load_wait);
     gb_error_free(nn->last_error);
     gb_error_free(nn->stop);
     gb_account_unref(nn->options.account);
@@ -145,7 +146,8 @@ void gb_nn_drop(struct gb_nn *nn, uint32_t handle) {
         nn_error_drop(nn, h->tensor->deferred);
         gb_free(h->tensor);
         break;
-    case NN_GRAPH: /* models belong to the registry */
+    case NN_GRAPH:
+        nn_model_drop(nn, h->graph);
         break;
     case NN_CONTEXT:
         nn_context_free(nn, h->context);
@@ -293,6 +295,8 @@ struct gb_error *gb_nn_take_stop(struct gb_nn *nn) {
 
 struct gb_nn_usage gb_nn_usage(const struct gb_nn *nn) {
     struct gb_nn_usage usage = nn->usage;
-    usage.model = nn->last_model ? gb_model_info(nn->last_model)->name : NULL;
+    /* A model that the guest loaded goes with the call, and its name with it. */
+    const struct gb_model_info *last = nn->last_model ? gb_model_info(nn->last_model) : NULL;
+    usage.model = last && !last->loaded ? last->name : NULL;
     return usage;
 }

@@ -57,6 +57,10 @@ struct gb_nn_options {
     size_t allowed_len;
     bool allow_all; /* no list was given */
     uint32_t handles_max;
+    bool load;                /* the grant nn-load: models from the guest's bytes */
+    uint32_t loads_max;       /* of them at once */
+    uint64_t load_bytes_max;  /* of one's bytes */
+    uint64_t load_memory_max; /* of its worker's own memory, besides four times the model */
     uint64_t deadline_us;     /* absolute */
     void (*wake)(void *user); /* a pending inference has finished; draining thread */
     void *user;
@@ -92,9 +96,15 @@ enum gb_nn_status gb_nn_tensor_data(struct gb_nn *nn, uint32_t tensor, struct gb
                                     struct gb_mem **ret_mem);
 /* A guest hands over a model in parts; the bridge takes one more than these, to be refused. */
 #define GB_NN_BUILDERS_MAX 16u
+/* PENDING with *ret_job: polled and ended as a compute is; after its OK gb_nn_load_graph hands the
+ * graph over, once. PENDING with *ret_job 0: to be asked again when woken. encoding and target by
+ * the numbers of the WIT. */
 enum gb_nn_status gb_nn_load(struct gb_nn *nn, const struct gb_span *builders, size_t builders_len,
-                             uint32_t encoding, uint32_t target, uint32_t *ret_graph,
+                             uint32_t encoding, uint32_t target, uint32_t *ret_job,
                              uint32_t *ret_error);
+uint32_t gb_nn_load_graph(struct gb_nn *nn, uint32_t job);
+/* Whether a load is under way. */
+bool gb_nn_is_loading(const struct gb_nn *nn);
 enum gb_nn_status gb_nn_load_by_name(struct gb_nn *nn, struct gb_span name, uint32_t *ret_graph,
                                      uint32_t *ret_error);
 enum gb_nn_status gb_nn_context_new(struct gb_nn *nn, uint32_t graph, uint32_t *ret_context,

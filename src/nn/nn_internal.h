@@ -50,6 +50,8 @@ struct nn_job {
     uint64_t started_us;
     struct gb_model *model;
     struct gb_job *job;
+    struct gb_load *load; /* instead of model and job: of gb_nn_load */
+    uint32_t graph;       /* that it loaded, not yet handed over; 0: none */
     struct gb_nn_named *outputs; /* newer style: result handles not yet handed over */
     size_t outputs_len;
     size_t outputs_taken;
@@ -64,6 +66,9 @@ struct gb_nn {
     uint32_t next_fresh;
     struct nn_job *jobs;
     uint32_t next_job;
+    uint32_t loads;       /* models from bytes, also those being loaded */
+    uint32_t loads_named; /* how many there ever were */
+    struct gb_load_wait *load_wait; /* NULL: no load waits for room */
     struct gb_model *last_model; /* where the next tensor is probably going */
     struct gb_error *last_error;
     struct gb_error *stop;
@@ -91,6 +96,15 @@ enum gb_nn_status nn_give_error(struct gb_nn *nn, struct gb_error *error, uint32
 void nn_observe(const struct gb_nn *nn, const struct gb_nn_inference *inference);
 /* Ends the call with `error` (taken). */
 enum gb_nn_status nn_stop(struct gb_nn *nn, struct gb_error *error);
+
+/* A graph handle, a context or a job holds its model; for the registry's there is nothing to do. */
+struct gb_model *nn_model_hold(struct gb_model *m);
+void nn_model_drop(struct gb_nn *nn, struct gb_model *m);
+
+/* ---- nn/load.c ---- */
+struct nn_job *nn_job_get(const struct gb_nn *nn, uint32_t id);
+enum gb_nn_status nn_load_poll(struct gb_nn *nn, struct nn_job *j, uint32_t *ret_error);
+void nn_load_end(struct gb_nn *nn, struct nn_job *j);
 
 void nn_value_clear(struct nn_value *value);
 /* Takes the value out of an own tensor handle and frees the handle. False with *err set when the

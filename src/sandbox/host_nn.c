@@ -60,8 +60,9 @@ enum gbw_nn_status gb_host_tensor_data(void *user, uint32_t tensor, struct gbw_b
 
 enum gbw_nn_status gb_host_graph_load(void *user, const struct gbw_span *builders,
                                       size_t builders_len, uint32_t encoding, uint32_t target,
-                                      uint32_t *ret_graph, uint32_t *ret_error) {
+                                      uint32_t *ret_graph, uint32_t *ret_job, uint32_t *ret_error) {
     struct gb_call *c = user;
+    *ret_graph = 0; /* never at once */
     /* Both spans are a pointer and a length; the bridge cannot include ours, nor gb_nn its. */
     struct gb_error *error = NULL;
     struct gb_span *spans = gb_calloc(builders_len ? builders_len : 1, sizeof *spans, &error);
@@ -73,9 +74,15 @@ enum gbw_nn_status gb_host_graph_load(void *user, const struct gbw_span *builder
         spans[i] = gb_of_bridge(builders[i]);
     }
     enum gb_nn_status status =
-        gb_nn_load(c->nn, spans, builders_len, encoding, target, ret_graph, ret_error);
+        gb_nn_load(c->nn, spans, builders_len, encoding, target, ret_job, ret_error);
     gb_free(spans);
-    return gb_host_status(c, status);
+    c->loading = status == GB_NN_PENDING;
+    return c->loading && c->ending != GB_OK ? GBW_NN_STOP : gb_host_status(c, status);
+}
+
+uint32_t gb_host_graph_loaded(void *user, uint32_t job) {
+    struct gb_call *c = user;
+    return gb_nn_load_graph(c->nn, job);
 }
 
 enum gbw_nn_status gb_host_graph_load_by_name(void *user, struct gbw_span name, uint32_t *ret_graph,
@@ -184,6 +191,7 @@ void gb_host_compute_end(void *user, uint32_t job) {
         gb_call_blame_inference(c);
     }
     c->inference = NULL;
+    c->loading = false;
     gb_nn_compute_end(c->nn, job);
 }
 

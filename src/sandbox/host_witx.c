@@ -22,10 +22,18 @@ enum gbw_nn_status gb_host_witx_call(void *user, enum gbw_witx function, struct 
     struct gb_witx_memory m = {.ptr = memory.ptr, .len = memory.len};
     enum gb_nn_status status = gb_witx_call(c->nn, (enum gb_witx_function)function, &m, args,
                                             args_len, ret_errno, ret_job);
+    c->loading = gb_nn_is_loading(c->nn);
     if (status == GB_NN_PENDING) {
         c->inference = gb_nn_waiting_for(c->nn);
     }
-    return gb_host_status(c, status);
+    return status == GB_NN_PENDING && c->ending != GB_OK ? GBW_NN_STOP : gb_host_status(c, status);
+}
+
+uint32_t gb_host_witx_finish(void *user, enum gbw_witx function, struct gbw_memory memory,
+                             const uint32_t *args, size_t args_len, uint32_t job) {
+    struct gb_call *c = user;
+    struct gb_witx_memory m = {.ptr = memory.ptr, .len = memory.len};
+    return gb_witx_finish(c->nn, (enum gb_witx_function)function, &m, args, args_len, job);
 }
 
 uint32_t gb_host_witx_error(void *user, uint32_t error) {

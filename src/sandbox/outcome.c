@@ -46,8 +46,20 @@ static struct gb_error *deadline_error(const struct gb_call *c, const struct gb_
     return error;
 }
 
+static struct gb_error *load_deadline_error(const struct gb_call *c) {
+    struct gb_error *error = NULL;
+    char limit[GB_AMOUNT_CAP];
+    gb_fail(&error, GB_DEADLINE_EXCEEDED,
+            "the call was loading a model from the guest's bytes at its deadline of %s",
+            gb_text_span_us(c->limits.deadline_us, limit));
+    gb_hint(&error, "Raise the deadline with --deadline, or give the host the model with --model.");
+    return error;
+}
+
 void gb_call_blame_inference(struct gb_call *c) {
-    if (c->inference && !c->reason) {
+    if (c->loading && !c->reason) {
+        c->reason = load_deadline_error(c);
+    } else if (c->inference && !c->reason) {
         c->reason = deadline_error(c, c->inference);
     }
 }

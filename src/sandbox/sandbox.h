@@ -85,6 +85,9 @@ struct gb_limits {
     uint64_t text_bytes;      /* argument and answer: 1 MiB */
     uint64_t http_fields_bytes; /* of one map of HTTP fields that the guest makes: 64 KiB */
     uint64_t program_bytes;   /* 32 MiB */
+    uint32_t loads;           /* models from the guest's bytes, at once: 4 */
+    uint64_t load_bytes;      /* of one of them: 64 MiB */
+    uint64_t load_memory_bytes; /* of its worker, besides four times the model: 64 MiB */
 };
 struct gb_limits gb_limits_default(void);
 

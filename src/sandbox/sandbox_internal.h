@@ -325,6 +325,7 @@ struct gb_call {
     enum gb_code ending;                   /* why it must end; GB_OK: it need not */
     struct gb_error *reason;               /* for `ending`, where one was made already */
     const struct gb_model_info *inference; /* that it waits for; NULL */
+    bool loading;                          /* it waits for a model of its own */
     struct gb_nn_named *named;             /* room for the inputs of compute */
     size_t named_cap;
     struct gb_http_io io;            /* GB_ENTRY_HTTP */
@@ -337,7 +338,8 @@ extern const struct gbw_host gb_call_host;
 #define GB_NN_HOST_FIELDS                                                                          \
     .tensor_new = gb_host_tensor_new, .tensor_drop = gb_host_tensor_drop,                          \
     .tensor_info = gb_host_tensor_info, .tensor_data = gb_host_tensor_data,                        \
-    .graph_load = gb_host_graph_load, .graph_load_by_name = gb_host_graph_load_by_name,            \
+    .graph_load = gb_host_graph_load, .graph_loaded = gb_host_graph_loaded,                        \
+    .graph_load_by_name = gb_host_graph_load_by_name,            \
     .graph_drop = gb_host_graph_drop, .context_new = gb_host_context_new,                          \
     .context_drop = gb_host_context_drop,                                                          \
     .context_set_input = gb_host_set_input, .context_get_output = gb_host_get_output,              \
@@ -345,7 +347,7 @@ extern const struct gbw_host gb_call_host;
     .compute_output = gb_host_compute_output, .compute_end = gb_host_compute_end,                  \
     .error_info = gb_host_error_info, .error_drop = gb_host_error_drop,                            \
     .error_new = gb_host_error_new, .witx_call = gb_host_witx_call,                                \
-    .witx_error = gb_host_witx_error
+    .witx_finish = gb_host_witx_finish, .witx_error = gb_host_witx_error
 enum gbw_nn_status gb_host_tensor_new(void *user, const uint32_t *dims, size_t dims_len,
                                       uint32_t type, struct gbw_span data, uint32_t *ret_tensor);
 enum gbw_nn_status gb_host_tensor_info(void *user, uint32_t tensor, const uint32_t **ret_dims,
@@ -353,7 +355,8 @@ enum gbw_nn_status gb_host_tensor_info(void *user, uint32_t tensor, const uint32
 enum gbw_nn_status gb_host_tensor_data(void *user, uint32_t tensor, struct gbw_blob *ret_blob);
 enum gbw_nn_status gb_host_graph_load(void *user, const struct gbw_span *builders,
                                       size_t builders_len, uint32_t encoding, uint32_t target,
-                                      uint32_t *ret_graph, uint32_t *ret_error);
+                                      uint32_t *ret_graph, uint32_t *ret_job, uint32_t *ret_error);
+uint32_t gb_host_graph_loaded(void *user, uint32_t job);
 enum gbw_nn_status gb_host_graph_load_by_name(void *user, struct gbw_span name, uint32_t *ret_graph,
                                               uint32_t *ret_error);
 enum gbw_nn_status gb_host_context_new(void *user, uint32_t graph, uint32_t *ret_context,
@@ -383,6 +386,8 @@ enum gbw_nn_status gb_host_status(struct gb_call *c, enum gb_nn_status status);
 enum gbw_nn_status gb_host_witx_call(void *user, enum gbw_witx function, struct gbw_memory memory,
                                      const uint32_t *args, size_t args_len, uint32_t *ret_errno,
                                      uint32_t *ret_job);
+uint32_t gb_host_witx_finish(void *user, enum gbw_witx function, struct gbw_memory memory,
+                             const uint32_t *args, size_t args_len, uint32_t job);
 uint32_t gb_host_witx_error(void *user, uint32_t error);
 
 /* host_caps.c */

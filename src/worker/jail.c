@@ -47,13 +47,14 @@ static bool no_new_privs(struct gb_error **err) {
     return true;
 }
 
-static bool set_limits(uint64_t as_bytes, struct gb_error **err) {
+static bool set_limits(const struct gb_jail *jail, struct gb_error **err) {
     const struct {
         __rlimit_resource_t resource;
         rlim_t value;
     } limits[] = {
         {RLIMIT_CORE, 0},   {RLIMIT_FSIZE, 0},      {RLIMIT_MEMLOCK, 0},
-        {RLIMIT_MSGQUEUE, 0}, {RLIMIT_NOFILE, NOFILE_MAX}, {RLIMIT_AS, (rlim_t)as_bytes},
+        {RLIMIT_MSGQUEUE, 0}, {RLIMIT_NOFILE, NOFILE_MAX}, {RLIMIT_AS, (rlim_t)jail->as_bytes},
+        {RLIMIT_DATA, jail->data_bytes ? (rlim_t)jail->data_bytes : RLIM_INFINITY},
     };
     for (size_t i = 0; i < GB_COUNT(limits); i++) {
         struct rlimit old;
@@ -91,7 +92,7 @@ bool gb_jail_stage_1(struct gb_jail *jail, struct gb_error **err) {
     if (gb_sys(GB_SYS_JAIL, -1, chdir("/")) != 0) {
         return errno_fail(err, "the working directory could not be left");
     }
-    if (!set_limits(jail->as_bytes, &why) && !missing(jail, GB_WALL_RLIMITS, why, err)) {
+    if (!set_limits(jail, &why) && !missing(jail, GB_WALL_RLIMITS, why, err)) {
         return false;
     }
     why = NULL;

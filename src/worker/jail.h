@@ -23,6 +23,7 @@
 struct gb_jail {
     enum gb_jail_mode mode;
     uint64_t as_bytes;      /* RLIMIT_AS */
+    uint64_t data_bytes;    /* RLIMIT_DATA; 0: none of its own */
     uint32_t missing_walls; /* out: bits of enum gb_wall */
 };
 

@@ -4,7 +4,7 @@
  * four descriptors (wire.h) and nothing else worth having; jails itself before it reads anything.
  *
  *   glovebox-worker --engine NAME --lib PATH --jail strict|best-effort --as-bytes N
- *                   [--die-with-parent]
+ *                   [--data-bytes N] [--die-with-parent]
  * --die-with-parent: the kernel kills it when the thread that started it ends, so that thread lasts
  * as long as it is wanted. A worker in its right mind ends with its control channel in any case.
  *
@@ -47,12 +47,12 @@ static _Noreturn void wrong_use(const char *why) {
     exit(EXIT_USAGE);
 }
 
-static uint64_t parse_bytes(const char *text) {
+static uint64_t parse_bytes(const char *text, const char *wrong) {
     char *end = NULL;
     errno = 0;
     unsigned long long value = strtoull(text, &end, 10);
     if (errno != 0 || end == text || *end != '\0' || value == 0 || text[0] == '-') {
-        wrong_use("--as-bytes needs a positive number");
+        wrong_use(wrong);
     }
     return value;
 }
@@ -73,7 +73,9 @@ static struct arguments parse(int argc, char **argv) {
         } else if (strcmp(argv[i], "--lib") == 0) {
             a.lib = value;
         } else if (strcmp(argv[i], "--as-bytes") == 0) {
-            a.jail.as_bytes = parse_bytes(value);
+            a.jail.as_bytes = parse_bytes(value, "--as-bytes needs a positive number");
+        } else if (strcmp(argv[i], "--data-bytes") == 0) {
+            a.jail.data_bytes = parse_bytes(value, "--data-bytes needs a positive number");
         } else if (strcmp(argv[i], "--jail") == 0 && strcmp(value, "strict") == 0) {
             a.jail.mode = GB_JAIL_STRICT;
         } else if (strcmp(argv[i], "--jail") == 0 && strcmp(value, "best-effort") == 0) {

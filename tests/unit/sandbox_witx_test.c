@@ -138,7 +138,8 @@ static void loading_bytes(void **state) {
     assert_int_equal(CALL(b, LOAD, TENSOR, 1, 1, 0, GRAPH), GB_WITX_UNSUPPORTED_OPERATION);
     assert_int_equal(gb_nn_last_error(b->nn)->code, GB_GRANT_MISSING);
     assert_int_equal(CALL(b, LOAD, TENSOR, 1, 5, 0, GRAPH), GB_WITX_UNSUPPORTED_OPERATION);
-    assert_int_equal(CALL(b, LOAD, TENSOR, 1, 6, 0, GRAPH), GB_WITX_INVALID_ARGUMENT);
+    assert_int_equal(CALL(b, LOAD, TENSOR, 1, 6, 0, GRAPH), GB_WITX_UNSUPPORTED_OPERATION);
+    assert_int_equal(CALL(b, LOAD, TENSOR, 1, 7, 0, GRAPH), GB_WITX_INVALID_ARGUMENT);
     assert_int_equal(CALL(b, LOAD, TENSOR, 1, 1, 3, GRAPH), GB_WITX_INVALID_ARGUMENT);
     assert_int_equal(CALL(b, LOAD, TENSOR, 1, 1, 0, 0), GB_WITX_INVALID_ARGUMENT);
     assert_int_equal(CALL(b, LOAD, 0, 1, 1, 0, GRAPH), GB_WITX_INVALID_ARGUMENT);

@@ -283,8 +283,18 @@ pub struct Host {
     >,
     pub tensor_data: Option<unsafe extern "C" fn(*mut c_void, u32, *mut Blob) -> u32>,
     pub graph_load: Option<
-        unsafe extern "C" fn(*mut c_void, *const Span, usize, u32, u32, *mut u32, *mut u32) -> u32,
+        unsafe extern "C" fn(
+            *mut c_void,
+            *const Span,
+            usize,
+            u32,
+            u32,
+            *mut u32,
+            *mut u32,
+            *mut u32,
+        ) -> u32,
     >,
+    pub graph_loaded: Option<unsafe extern "C" fn(*mut c_void, u32) -> u32>,
     pub graph_load_by_name:
         Option<unsafe extern "C" fn(*mut c_void, Span, *mut u32, *mut u32) -> u32>,
     pub graph_drop: Option<unsafe extern "C" fn(*mut c_void, u32)>,
@@ -323,6 +333,9 @@ pub struct Host {
             *mut u32,
             *mut u32,
         ) -> u32,
+    >,
+    pub witx_finish: Option<
+        unsafe extern "C" fn(*mut c_void, u32, Memory, *const u32, usize, u32) -> u32,
     >,
     pub witx_error: Option<unsafe extern "C" fn(*mut c_void, u32) -> u32>,
 

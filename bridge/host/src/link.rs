@@ -123,6 +123,7 @@ fn check_host(h: &Host, flags: u32) -> Result<(), Fail> {
             && h.tensor_info.is_some()
             && h.tensor_data.is_some()
             && h.graph_load.is_some()
+            && h.graph_loaded.is_some()
             && h.graph_load_by_name.is_some()
             && h.graph_drop.is_some()
             && h.context_new.is_some()
@@ -144,6 +145,7 @@ fn check_host(h: &Host, flags: u32) -> Result<(), Fail> {
     }
     if flags & LINK_WITX != 0 {
         complete &= h.witx_call.is_some()
+            && h.witx_finish.is_some()
             && h.witx_error.is_some()
             && h.compute_poll.is_some()
             && h.compute_end.is_some();

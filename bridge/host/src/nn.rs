@@ -304,7 +304,9 @@ fn link_graph(linker: &mut Linker<Ctx>, version: &str) -> Result<()> {
     i.resource("graph", ResourceType::host::<GraphRes>(), |store, rep| {
         enter!(&store.data().c, graph_drop(rep))
     })?;
-    i.func_wrap("load", graph_load)?;
+    i.func_wrap_async("load", |store, (builders, encoding, target)| {
+        Box::new(graph_load(store, builders, encoding, target))
+    })?;
     i.func_wrap("load-by-name", graph_load_by_name)?;
     i.func_wrap(
         "[method]graph.init-execution-context",
@@ -320,14 +322,44 @@ fn link_graph(linker: &mut Linker<Ctx>, version: &str) -> Result<()> {
 /// C refuses a graph of more parts than this without looking at them, so no more are taken.
 const GRAPH_PARTS_MAX: usize = 16;
 
-fn graph_load(
-    mut store: StoreContextMut<Ctx>,
-    (builders, encoding, target): (WasmList<WasmList<u8>>, Encoding, Target),
+/// What C said of a load, or that it wants to be asked again.
+enum Load {
+    Done(NnResult<Graph>),
+    Waits(Job),
+    Later,
+}
+
+async fn graph_load(
+    mut store: StoreContextMut<'_, Ctx>,
+    builders: WasmList<WasmList<u8>>,
+    encoding: Encoding,
+    target: Target,
 ) -> Result<(NnResult<Graph>,)> {
-    let lists = builders.iter(&mut store)?.take(GRAPH_PARTS_MAX + 1).collect::<Result<Vec<_>>>()?;
+    let parts = builders.iter(&mut store)?.take(GRAPH_PARTS_MAX + 1).collect::<Result<Vec<_>>>()?;
+    loop {
+        match start_load(&store, &parts, encoding, target)? {
+            Load::Done(graph) => return Ok((graph,)),
+            Load::Later => woken().await,
+            Load::Waits(job) => {
+                if let Err(error) = finished(&mut store, &job).await? {
+                    return Ok((Err(error),));
+                }
+                let graph = enter!(&job.c, graph_loaded(job.job))?;
+                return Ok((Ok(Graph::new_own(graph)),));
+            }
+        }
+    }
+}
+
+fn start_load(
+    store: &StoreContextMut<'_, Ctx>,
+    parts: &[WasmList<u8>],
+    encoding: Encoding,
+    target: Target,
+) -> Result<Load> {
     let spans: Vec<Span> =
-        lists.iter().map(|list| Span::new(list.as_le_slice(store.as_context()))).collect();
-    let (mut graph, mut error) = (0, 0);
+        parts.iter().map(|part| Span::new(part.as_le_slice(store.as_context()))).collect();
+    let (mut graph, mut job, mut error) = (0, 0, 0);
     let c = &store.data().c;
     let status = enter!(
         c,
@@ -337,10 +369,25 @@ fn graph_load(
             encoding as u32,
             target as u32,
             &mut graph,
+            &mut job,
             &mut error
         )
     )?;
-    Ok((nn_result(status, error, || Graph::new_own(graph))?,))
+    match status {
+        NN_PENDING if job == 0 => Ok(Load::Later),
+        NN_PENDING => Ok(Load::Waits(Job { c: c.clone(), job })),
+        _ => Ok(Load::Done(nn_result(status, error, || Graph::new_own(graph))?)),
+    }
+}
+
+/// Suspends the guest until the next time that the call is polled.
+pub async fn woken() {
+    let mut asked = false;
+    std::future::poll_fn(|_| {
+        let before = std::mem::replace(&mut asked, true);
+        if before { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await
 }
 
 fn graph_load_by_name(
@@ -396,7 +443,7 @@ fn nn_result<T>(status: u32, error: u32, ok: impl FnOnce() -> T) -> Result<NnRes
     }
 }
 
-/// An inference under way; C is told once that it is over, also when the call is dropped.
+/// An inference or a load under way; C is told once that it is over, also when the call is dropped.
 pub struct Job {
     pub c: HostRef,
     pub job: u32,

@@ -12,7 +12,7 @@ use crate::ffi::{
     WITX_LOAD, WITX_LOAD_BY_NAME, WITX_SET_INPUT,
 };
 use crate::limits::Ctx;
-use crate::nn::{Job, defect, enter, finished};
+use crate::nn::{Job, defect, enter, finished, woken};
 
 const MODULE: &str = "wasi_ephemeral_nn";
 const PARAMS_MAX: usize = 5;
@@ -56,21 +56,29 @@ async fn enter_c(caller: &mut Caller<'_, Ctx>, function: u32, args: &[Val]) -> R
         *raw = arg.i32().ok_or_else(|| defect("an argument is not an i32"))? as u32;
     }
     let c = caller.data().c.clone();
-    let (mut errno, mut job) = (0, 0);
-    let status = {
-        let memory = memory(caller);
-        enter!(&c, witx_call(function, memory, raw.as_ptr(), args.len(), &mut errno, &mut job))?
-    };
-    match status {
-        NN_OK => Ok(errno),
-        NN_PENDING => {
-            let job = Job { c, job };
-            match finished(&mut caller.as_context_mut(), &job).await? {
-                Ok(()) => Ok(0),
-                Err(error) => enter!(&job.c, witx_error(error.rep())),
+    loop {
+        let (mut errno, mut job) = (0, 0);
+        let status = {
+            let memory = memory(caller);
+            enter!(&c, witx_call(function, memory, raw.as_ptr(), args.len(), &mut errno, &mut job))?
+        };
+        match status {
+            NN_OK => return Ok(errno),
+            NN_PENDING if job == 0 => woken().await,
+            NN_PENDING => {
+                let job = Job { c, job };
+                return match finished(&mut caller.as_context_mut(), &job).await? {
+                    Ok(()) => finish(caller, function, &raw[..args.len()], &job),
+                    Err(error) => enter!(&job.c, witx_error(error.rep())),
+                };
             }
+            NN_STOP => return Err(Stopped.into()),
+            other => return Err(defect(format!("the host answered with the status {other}"))),
         }
-        NN_STOP => Err(Stopped.into()),
-        other => Err(defect(format!("the host answered with the unknown status {other}"))),
     }
+}
+
+fn finish(caller: &mut Caller<'_, Ctx>, function: u32, args: &[u32], job: &Job) -> Result<u32> {
+    let memory = memory(caller);
+    enter!(&job.c, witx_finish(function, memory, args.as_ptr(), args.len(), job.job))
 }

@@ -77,9 +77,9 @@ static bool read_name(struct witx *w, uint32_t value, const uint32_t *table, siz
     return true;
 }
 
-/* openvino onnx tensorflow pytorch tensorflowlite autodetect: ggml, which the WIT has in between,
- * has no number here. */
-static const uint32_t encodings[] = {0, 1, 2, 3, 4, 6};
+/* openvino onnx tensorflow pytorch tensorflowlite autodetect ggml: the WIT has ggml before
+ * autodetect; here it is an addition of later hosts. */
+static const uint32_t encodings[] = {0, 1, 2, 3, 4, 6, 5};
 static const uint32_t targets[] = {0, 1, 2};
 
 static bool read_builders(struct witx *w, struct gb_span *builders, size_t *ret_len) {
@@ -105,10 +105,10 @@ static bool read_builders(struct witx *w, struct gb_span *builders, size_t *ret_
 }
 
 /* load(builders, builders_len, encoding, target, *graph) */
-static enum gb_nn_status load(struct witx *w) {
+static enum gb_nn_status load(struct witx *w, uint32_t *ret_job) {
     struct gb_span builders[GB_WITX_BUILDERS_MAX];
     size_t len;
-    uint32_t encoding, target, graph = 0, error = 0;
+    uint32_t encoding, target, error = 0;
     uint8_t *place;
     if (!read_name(w, w->args[2], encodings, GB_COUNT(encodings), "the encoding", &encoding) ||
         !read_name(w, w->args[3], targets, GB_COUNT(targets), "the target", &target) ||
@@ -116,11 +116,21 @@ static enum gb_nn_status load(struct witx *w) {
         !read_builders(w, builders, &len)) {
         return refuse(w);
     }
-    enum gb_nn_status status = gb_nn_load(w->nn, builders, len, encoding, target, &graph, &error);
-    if (status == GB_NN_OK) {
-        gb_witx_write_u32(place, graph);
+    enum gb_nn_status status = gb_nn_load(w->nn, builders, len, encoding, target, ret_job, &error);
+    return status == GB_NN_PENDING ? status : finish(w, status, error);
+}
+
+/* The guest has waited, so its memory is looked at again; the place was there before. */
+static uint32_t load_finish(struct witx *w, uint32_t job) {
+    uint8_t *place;
+    uint32_t errno_value = GB_WITX_SUCCESS;
+    if (gb_witx_place(w->memory, w->args[4], "the place for the graph", &place, &w->error)) {
+        gb_witx_write_u32(place, gb_nn_load_graph(w->nn, job));
+        return errno_value;
     }
-    return finish(w, status, error);
+    w->ret_errno = &errno_value;
+    (void)refuse(w);
+    return errno_value;
 }
 
 /* load_by_name(name, name_len, *graph) */
@@ -291,7 +301,7 @@ enum gb_nn_status gb_witx_call(struct gb_nn *nn, enum gb_witx_function function,
     }
     switch (function) {
     case GB_WITX_LOAD:
-        return load(&w);
+        return load(&w, ret_job);
     case GB_WITX_LOAD_BY_NAME:
         return load_by_name(&w);
     case GB_WITX_INIT_EXECUTION_CONTEXT:
@@ -306,4 +316,11 @@ enum gb_nn_status gb_witx_call(struct gb_nn *nn, enum gb_witx_function function,
         break;
     }
     return refuse(&w);
+}
+
+uint32_t gb_witx_finish(struct gb_nn *nn, enum gb_witx_function function,
+                        const struct gb_witx_memory *memory, const uint32_t *args, size_t args_len,
+                        uint32_t job) {
+    struct witx w = {.nn = nn, .memory = memory, .args = args};
+    return function == GB_WITX_LOAD && args_len == 5 ? load_finish(&w, job) : GB_WITX_SUCCESS;
 }

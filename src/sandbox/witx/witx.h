@@ -59,12 +59,17 @@ void gb_witx_write_u32(uint8_t *at, uint32_t value);
 
 /* ---- witx.c ---- */
 
-/* OK: *ret_errno is for the guest. PENDING (compute): *ret_job runs; it is polled with
- * gb_nn_compute_poll, ended with gb_nn_compute_end, and its error handle goes to gb_witx_error.
+/* OK: *ret_errno is for the guest. PENDING (load, compute): *ret_job runs; it is polled with
+ * gb_nn_compute_poll, after its OK goes to gb_witx_finish, is ended with gb_nn_compute_end, and its
+ * error handle goes to gb_witx_error; 0: to be called again when woken.
  * STOP: as gb_nn. args holds as many numbers as the function has parameters. */
 enum gb_nn_status gb_witx_call(struct gb_nn *nn, enum gb_witx_function function,
                                const struct gb_witx_memory *memory, const uint32_t *args,
                                size_t args_len, uint32_t *ret_errno, uint32_t *ret_job);
+/* The end of a call that was pending, given the same arguments; its errno. */
+uint32_t gb_witx_finish(struct gb_nn *nn, enum gb_witx_function function,
+                        const struct gb_witx_memory *memory, const uint32_t *args, size_t args_len,
+                        uint32_t job);
 /* Drops the error handle; its errno. */
 uint32_t gb_witx_error(struct gb_nn *nn, uint32_t error);
 enum gb_witx_errno gb_witx_errno_of(enum gb_nn_code code);

@@ -34,6 +34,7 @@ pub struct Native {
     contexts: i32,
     blobs: Arc<AtomicU32>,
     loaded: Vec<u8>,
+    asked: u32,
 }
 
 impl Native {
@@ -106,6 +107,28 @@ unsafe extern "C" fn tensor_data(u: *mut c_void, tensor: u32, ret: *mut Blob) ->
     NN_OK
 }
 
+/// First to be asked again, then a job; what wakes the call comes a little later.
+fn load_later(nn: &mut Native, ret_job: *mut u32) -> u32 {
+    nn.asked += 1;
+    unsafe { ret_job.write(if nn.asked == 1 { 0 } else { 5 }) };
+    wake_later(nn);
+    NN_PENDING
+}
+
+fn wake_later(nn: &Native) {
+    let wakes = nn.wakes.clone().expect("a waker");
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(2));
+        wakes.wake();
+    });
+}
+
+unsafe extern "C" fn graph_loaded(u: *mut c_void, job: u32) -> u32 {
+    assert_eq!(job, 5);
+    unsafe { nn(u) }.graphs += 1;
+    77
+}
+
 unsafe extern "C" fn graph_load(
     u: *mut c_void,
     builders: *const Span,
@@ -113,9 +136,13 @@ unsafe extern "C" fn graph_load(
     encoding: u32,
     target: u32,
     _: *mut u32,
+    ret_job: *mut u32,
     ret_error: *mut u32,
 ) -> u32 {
     let nn = unsafe { nn(u) };
+    if unsafe { slice(builders, len) }.iter().any(|b| unsafe { b.bytes() } == b"later") {
+        return load_later(nn, ret_job);
+    }
     nn.loaded = vec![encoding as u8, target as u8];
     for builder in unsafe { slice(builders, len) } {
         nn.loaded.extend_from_slice(unsafe { builder.bytes() });
@@ -213,12 +240,7 @@ unsafe extern "C" fn compute_poll(u: *mut c_void, job: u32, _: u64, ret_error: *
     let nn = unsafe { nn(u) };
     nn.polls += 1;
     if nn.polls <= nn.pending {
-        // The answer comes from elsewhere, a little later.
-        let wakes = nn.wakes.clone().expect("a waker");
-        std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(2));
-            wakes.wake();
-        });
+        wake_later(nn); // the answer comes from elsewhere
         return NN_PENDING;
     }
     match (nn.stops, nn.fails) {
@@ -269,6 +291,7 @@ pub fn host() -> Host {
         tensor_info: Some(tensor_info),
         tensor_data: Some(tensor_data),
         graph_load: Some(graph_load),
+        graph_loaded: Some(graph_loaded),
         graph_load_by_name: Some(graph_load_by_name),
         graph_drop: Some(graph_drop),
         context_new: Some(context_new),
@@ -571,6 +594,29 @@ fn the_parts_of_a_model_arrive_as_they_lie() {
     let ended = run(&linked, &mut user, |_| ());
     assert_eq!(ended.expect(OutcomeKind::Err), "7odels come from the registry");
     assert_eq!(user.nn.loaded, b"\x05\x01ab|cdxy|");
+}
+
+#[test]
+fn a_load_that_waits_suspends_the_guest() {
+    let engine = Engine::new(&engine_config());
+    let body = r#"
+      (i32.store (i32.const 40) (i32.const 0x6574616c)) (i32.store8 (i32.const 44) (i32.const 0x72))
+      (i32.store (i32.const 96) (i32.const 40)) (i32.store (i32.const 100) (i32.const 5))
+      (call $load (i32.const 96) (i32.const 1) (i32.const 1) (i32.const 0) (i32.const 120))
+      (if (i32.load8_u (i32.const 120)) (then (return (call $fail (i32.load (i32.const 124))))))
+      (if (i32.ne (i32.load (i32.const 124)) (i32.const 0)) (then (call $drop_g (i32.load (i32.const 124)))))
+      (call $ok (local.get $p) (local.get $n))"#;
+    for (version, named, flag) in STYLES {
+        let linked = engine.linked(&guest(version, named, body), flag, ENTRY_AGENT);
+        let mut user = User::default();
+        user.nn.pending = 2;
+        run(&linked, &mut user, |_| ()).expect(OutcomeKind::Ok);
+        assert_eq!((user.nn.asked, user.nn.polls, user.nn.ended, user.nn.graphs), (2, 3, 1, 0));
+        let mut user = User::default();
+        user.nn.fails = true;
+        assert_eq!(run(&linked, &mut user, |_| ()).expect(OutcomeKind::Err), "3he worker died");
+        assert_eq!((user.nn.ended, user.nn.graphs), (1, 0));
+    }
 }
 
 #[test]
