@@ -102,7 +102,9 @@ if(whole)
             "digits alloc 29" "digits alloc+ 29" "digits sys 4" "digits sys+ 5"
             "digits worker-alloc 3" "digits worker-alloc+ 3" "digits worker-sys 4"
             "digits worker-sys+ 5" "store sys 61" "store sys+ 97" "store sync 1" "store rename 1"
-            "store open 4" "stored sys 61" "stored stat 4")
+            "store open 4" "stored sys 61" "stored stat 4"
+            "load alloc 31" "load alloc+ 31" "load sys 4" "load sys+ 5" "load thread 1"
+            "load worker-sys 7" "load worker-alloc 5")
         string(REPLACE " " ";" words "${point}")
         list(GET words 0 scenario)
         list(GET words 1 fault)

@@ -22,6 +22,7 @@ static const struct scenario scenarios[] = {
     {.name = "digits", .model = true},
     {.name = "store", .model = true, .large = true, .fresh = true},
     {.name = "stored", .model = true, .large = true},
+    {.name = "load", .load = true},
 };
 
 static char folder[] = P_tmpdir "/glovebox-sweep-XXXXXX";
@@ -58,6 +59,21 @@ static void read_argument(void) {
     for (char *at = argument; (at = strchr(at, ',')) != NULL;) {
         *at = ' ';
     }
+    fclose(file);
+}
+
+static void write_statements(void) {
+    static const char path[] = GB_TEST_SOURCE_DIR "/models/test/relu3.onnx";
+    FILE *file = fopen(path, "re");
+    size_t len = (size_t)snprintf(argument, sizeof argument, "loadbytes ");
+    for (int c; file && (c = getc(file)) != EOF && len < sizeof argument - 64; len += 2) {
+        (void)snprintf(argument + len, sizeof argument - len, "%02x", (unsigned)c);
+    }
+    if (!file || !feof(file)) {
+        stop("no model that is small enough", path);
+    }
+    (void)snprintf(argument + len, sizeof argument - len,
+                   ";tensor x f32 3 f:-1,0,2.5;compute;print");
     fclose(file);
 }
 
@@ -127,7 +143,7 @@ void scenario_empty(void) {
 void scenario_open(const struct scenario *s) {
     static const char small[] = GB_TEST_SOURCE_DIR "/models/digits.onnx";
     (void)snprintf(guest, sizeof guest, "%s/build/guests/%s.wasm", GB_TEST_SOURCE_DIR,
-                   s->model ? "agent" : "echo");
+                   s->model ? "agent" : s->load ? "nn-probe" : "echo");
     if (access(guest, R_OK) != 0) {
         printf("skipped: %s is not built\n", guest);
         exit(77);
@@ -143,6 +159,9 @@ void scenario_open(const struct scenario *s) {
     (void)snprintf(model, sizeof model, "%s", small);
     if (s->model) {
         read_argument();
+    }
+    if (s->load) {
+        write_statements();
     }
     if (s->large) {
         make_large(small);

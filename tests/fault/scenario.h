@@ -11,6 +11,7 @@
 struct scenario {
     const char *name;
     bool model;   /* with the digits and a worker */
+    bool load;    /* the guest brings its model along */
     bool large;   /* its file is above what is kept in sealed memory */
     bool ahead;   /* compiled to a file first, which is what is run */
     bool fresh;   /* without a cache, a key and stored models before each faulty run */

@@ -6,7 +6,8 @@
  *
  *   sweep SCENARIO FAULT [EVERY]
  *     SCENARIO  echo | cold (no code cache: the compiler runs) | ahead (compiled to a file) |
- *               digits (worker and model) | store (a large model, put into the store) | stored
+ *               digits (worker and model) | store (a large model, put into the store) | stored |
+ *               load (a model from the guest's bytes)
  *     FAULT     alloc | sys | a kind of system call (fault.h), with + after it: from then on;
  *               worker- or compiler- before it: there
  *     EVERY     only each EVERY-th number; GLOVEBOX_TEST_LONG=1: all of them
@@ -159,7 +160,10 @@ static bool run_in(struct gb_host *h, struct outcome *o, struct gb_error **err) 
         !gb_host_compile_file(h, scenario_guest(), NULL, &limits, path, err)) {
         return false;
     }
-    struct gb_guest *g = gb_guest_load_file(h, path, NULL, &limits, err);
+    struct gb_grant_options grants;
+    gb_grant_options_default(&grants);
+    grants.nn_load = scenario->load;
+    struct gb_guest *g = gb_guest_load_file(h, path, &grants, &limits, err);
     bool ok = g && call_once(h, g, o, err);
     gb_guest_free(g);
     return ok;
