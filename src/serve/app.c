@@ -272,6 +272,10 @@ static bool make_tenant(struct gb_server *s, struct gb_app *a, struct gb_app_ten
 static bool fill(struct gb_server *s, struct gb_app *a, struct gb_app *previous,
                  struct gb_error **err) {
     const struct gb_manifest *m = a->manifest;
+    if (m->routes_len == 0) { /* such as a file that is just being written */
+        gb_fail(err, GB_MANIFEST_INVALID, "\"%s\" has no routes: nothing would be served", m->file);
+        return gb_hint(err, "Add [[route]] with a path and a component or a static answer.");
+    }
     if (m->host.otlp_endpoint) {
         gb_fail(err, GB_UNSUPPORTED, "sending traces to \"%s\" (host.otlp-endpoint) is not built "
                 "into this version", m->host.otlp_endpoint);

@@ -64,7 +64,7 @@ def test_a_request_ends_under_what_it_began_with(tmp_path):
 
 
 @pytest.mark.parametrize("text", [
-    "[host\n", "[host]\nnope = 1\n", serving.route("/", "nobody"),
+    "", "[host\n", "[host]\nnope = 1\n", serving.route("/", "nobody"),
     serving.component("x", "no-such-guest") + serving.route("/", "x"),
     serving.component("x", "agent") + serving.route("/", "x", "http"),
     serving.component("x", "echo", 'digest = "sha256:' + "0" * 64 + '"') +
