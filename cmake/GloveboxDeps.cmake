@@ -14,6 +14,7 @@ function(gb_system_library prefix module package)
 endfunction()
 gb_system_library(GB_OPENSSL "openssl>=3.0" libssl-dev)
 gb_system_library(GB_LIBUV "libuv>=1.44" libuv1-dev)
+gb_system_library(GB_SQLITE "sqlite3>=3.37" libsqlite3-dev)
 find_package(OpenSSL 3.0 REQUIRED COMPONENTS Crypto SSL)
 find_path(SECCOMP_INCLUDE_DIR seccomp.h REQUIRED)
 find_library(SECCOMP_LIBRARY seccomp REQUIRED)
@@ -35,7 +36,8 @@ target_include_directories(gb_common SYSTEM INTERFACE "${GLOVEBOX_DEPS_DIR}/yyjs
 
 # What the server needs and an embedder's shared library does not: --as-needed leaves it out there.
 add_library(gb_server_libs INTERFACE)
-target_link_libraries(gb_server_libs INTERFACE PkgConfig::GB_LIBUV OpenSSL::SSL)
+target_link_libraries(gb_server_libs INTERFACE PkgConfig::GB_LIBUV PkgConfig::GB_SQLITE
+    OpenSSL::SSL)
 
 add_library(gb_host_libs INTERFACE)
 target_link_libraries(gb_host_libs INTERFACE gb_server_libs OpenSSL::Crypto Threads::Threads

@@ -18,7 +18,7 @@ mkdir -p "$stamps" "$deps"
 
 apt_packages="ca-certificates git make cmake ninja-build gcc libc6-dev pkg-config clang-14 lld
 lld-14 llvm-14 wasi-libc libclang-rt-14-dev libclang-rt-14-dev-wasm32
-libseccomp-dev libssl-dev libuv1-dev libcmocka-dev
+libseccomp-dev libssl-dev libuv1-dev libsqlite3-dev libcmocka-dev
 python3 python3-venv strace procps curl clang-format-14"
 rust_minimum=1.95
 component_ld_version=0.5.21
