@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/num.h"
@@ -51,13 +52,26 @@ static void *wait_for_end(void *unused) {
     return NULL;
 }
 
-static bool watch_signals(pthread_t *ret_thread, struct gb_error **err) {
+static bool watch_signals(struct gb_error **err) {
+    pthread_t thread;
     struct sigaction hangup = {.sa_handler = on_hangup, .sa_flags = SA_RESTART};
     (void)signal(SIGPIPE, SIG_IGN);
     gb_signals_set_polling(true);
-    return (sigaction(SIGHUP, &hangup, NULL) == 0 &&
-            pthread_create(ret_thread, NULL, wait_for_end, NULL) == 0) ||
-           gb_fail(err, GB_IO, "could not watch for signals");
+    if (sigaction(SIGHUP, &hangup, NULL) != 0 ||
+        pthread_create(&thread, NULL, wait_for_end, NULL) != 0) {
+        return gb_fail(err, GB_IO, "could not watch for signals");
+    }
+    (void)pthread_detach(thread); /* it may wait for a signal that never comes */
+    return true;
+}
+
+/* Each connection is a descriptor, and the usual soft limit is 1024. */
+static void raise_descriptors(void) {
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files); /* a wish */
+    }
 }
 
 static void say_ready(bool json) {
@@ -74,7 +88,6 @@ static void say_ready(bool json) {
 static bool serve(const struct values *v, const char *path, struct gb_error **err) {
     struct gb_serve_options options;
     struct gb_host_options host;
-    pthread_t thread;
     gb_serve_options_default(&options);
     gb_setup_host_options(&v->engine, &host);
     options.listen = v->listen;
@@ -84,11 +97,12 @@ static bool serve(const struct values *v, const char *path, struct gb_error **er
     options.ort_lib_path = host.ort_lib_path;
     options.compiler_path = host.compiler_path;
     options.jail_best_effort = host.jail_best_effort;
+    raise_descriptors();
     serving = gb_serve_open(path, &options, err);
     if (!serving) {
         return false;
     }
-    bool ok = watch_signals(&thread, err);
+    bool ok = watch_signals(err);
     if (ok) {
         say_ready(v->common.json);
         ok = gb_serve_run(serving, err);

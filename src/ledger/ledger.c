@@ -18,7 +18,7 @@
 struct gb_account {
     struct gb_account *parent;
     char *name;
-    uint64_t bytes_max;
+    _Atomic uint64_t bytes_max;
     _Atomic uint64_t refs;
     _Atomic uint64_t used;
     _Atomic uint64_t peak;
@@ -39,10 +39,14 @@ struct gb_account *gb_account_new(const char *name, struct gb_account *parent, u
         return NULL;
     }
     a->parent = parent ? gb_account_ref(parent) : NULL;
-    a->bytes_max = bytes_max;
+    atomic_init(&a->bytes_max, bytes_max);
     atomic_init(&a->refs, 1);
     pthread_mutex_init(&a->keepers_lock, NULL);
     return a;
+}
+
+void gb_account_set_max(struct gb_account *a, uint64_t bytes_max) {
+    atomic_store_explicit(&a->bytes_max, bytes_max, memory_order_relaxed);
 }
 
 struct gb_account *gb_account_ref(struct gb_account *a) {

@@ -35,6 +35,8 @@ enum gb_charge {
 /* name is copied; parent may be NULL (the host account). */
 struct gb_account *gb_account_new(const char *name, struct gb_account *parent, uint64_t bytes_max,
                                   struct gb_error **err);
+/* From now on: what is charged already stays, also where it is more. */
+void gb_account_set_max(struct gb_account *a, uint64_t bytes_max);
 struct gb_account *gb_account_ref(struct gb_account *a);
 void gb_account_unref(struct gb_account *a);
 

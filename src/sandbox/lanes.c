@@ -24,7 +24,7 @@
 
 struct gb_flow {
     _Atomic uint32_t refs;
-    uint32_t weight;
+    _Atomic uint32_t weight;
     /* under the lock of the lanes; a flow is used with one set of lanes */
     int64_t deficit_us;
     struct gb_wake_cell *first, *last;
@@ -51,9 +51,13 @@ struct gb_flow *gb_flow_new(uint32_t weight, struct gb_error **err) {
     struct gb_flow *f = gb_calloc(1, sizeof *f, err);
     if (f) {
         atomic_init(&f->refs, 1);
-        f->weight = weight > 0 ? weight : 1;
+        gb_flow_set_weight(f, weight);
     }
     return f;
+}
+
+void gb_flow_set_weight(struct gb_flow *f, uint32_t weight) {
+    atomic_store_explicit(&f->weight, weight > 0 ? weight : 1, memory_order_relaxed);
 }
 
 struct gb_flow *gb_flow_ref(struct gb_flow *f) {

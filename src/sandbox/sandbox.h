@@ -290,6 +290,7 @@ void gb_lanes_free(struct gb_lanes *l); /* before the runners that use them */
 /* For metrics: their number, and how many calls wait for a slice. */
 void gb_lanes_stats(struct gb_lanes *l, uint32_t *ret_threads, uint32_t *ret_waiting);
 struct gb_flow *gb_flow_new(uint32_t weight, struct gb_error **err); /* of one set of lanes */
+void gb_flow_set_weight(struct gb_flow *f, uint32_t weight);
 struct gb_flow *gb_flow_ref(struct gb_flow *f);
 void gb_flow_unref(struct gb_flow *f);
 /* Starts a call. The returned handle is valid until done was called. */

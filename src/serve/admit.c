@@ -4,9 +4,12 @@
  * waiting take turns, as many in a row as their weight says. A full queue refuses at once, with a
  * time to come back, rather than letting a client wait for nothing.
  *
- * Threads: any, one lock. Limits: host.calls, and a tenant's concurrency, queue and rate.
+ * Threads: any, one lock. Limits: host.calls; concurrency of a tenant and of a
+ * component; a tenant's queue, rate, and inference each minute.
  */
 #include "serve/serve_internal.h"
+
+#define MINUTE_US 60000000u
 
 void gb_admission_init(struct gb_admission *a, uint32_t running_max) {
     *a = (struct gb_admission){.running_max = running_max};
@@ -17,24 +20,47 @@ void gb_admission_fini(struct gb_admission *a) {
     pthread_mutex_destroy(&a->lock);
 }
 
-bool gb_admit_rate(struct gb_admission *a, struct gb_tenant *t, struct gb_error **err) {
+/* Under the lock. */
+static bool take_token(struct gb_tenant *t, uint64_t now_us) {
     if (t->requests_per_second == 0) {
         return true;
     }
-    pthread_mutex_lock(&a->lock);
-    uint64_t now_us = gb_now_us();
     t->tokens += (double)(now_us - t->tokens_at_us) * (double)t->requests_per_second / 1e6;
     t->tokens = GB_MIN(t->tokens, (double)t->burst);
     t->tokens_at_us = now_us;
     bool ok = t->tokens >= 1;
     t->tokens -= ok ? 1 : 0;
-    pthread_mutex_unlock(&a->lock);
-    if (ok) {
-        return true;
+    return ok;
+}
+
+/* Under the lock. What runs when the minute's share ends may finish: its deadline bounds it. */
+static bool has_inference(struct gb_tenant *t, uint64_t now_us) {
+    if (now_us - t->minute_us >= MINUTE_US) {
+        t->minute_us = now_us;
+        t->inference_us = 0;
     }
-    gb_fail(err, GB_RATE_LIMITED, "the tenant may send %llu requests a second",
-            (unsigned long long)t->requests_per_second);
-    return gb_hint(err, "Send fewer requests, or later.");
+    return t->inference_us_max == 0 || t->inference_us < t->inference_us_max;
+}
+
+bool gb_admit_rate(struct gb_admission *a, struct gb_tenant *t, struct gb_error **err) {
+    pthread_mutex_lock(&a->lock);
+    uint64_t now_us = gb_now_us();
+    uint64_t per_second = t->requests_per_second;
+    uint64_t inference_us_max = t->inference_us_max;
+    bool has_token = take_token(t, now_us);
+    bool ok = has_token && has_inference(t, now_us);
+    pthread_mutex_unlock(&a->lock);
+    if (!has_token) {
+        gb_fail(err, GB_RATE_LIMITED, "the tenant may send %llu requests a second",
+                (unsigned long long)per_second);
+        return gb_hint(err, "Send fewer requests, or later.");
+    }
+    if (!ok) {
+        gb_fail(err, GB_QUOTA_EXCEEDED, "the tenant's %llu ms of inference a minute are used up",
+                (unsigned long long)(inference_us_max / 1000));
+        return gb_hint(err, "Try again in a minute.");
+    }
+    return true;
 }
 
 /* ---- the queue, under the lock ---- */
@@ -80,6 +106,42 @@ static void rotate(struct gb_admission *a) {
     }
 }
 
+static bool may_run(const struct gb_admission *a, const struct gb_exchange *x) {
+    const struct gb_tenant *t = x->tenant->tenant;
+    const struct gb_app_component *c = x->route->component;
+    return a->running < a->running_max && t->running < t->concurrency &&
+           c->running < c->concurrency;
+}
+
+static void enter(struct gb_admission *a, struct gb_exchange *x) {
+    a->running++;
+    x->tenant->tenant->running++;
+    x->route->component->running++;
+}
+
+/* Takes out what waits behind `before` (NULL: the first). */
+static struct gb_exchange *pull(struct gb_admission *a, struct gb_tenant *t,
+                                struct gb_exchange *before) {
+    struct gb_exchange **place = before ? &before->waiting_next : &t->first;
+    struct gb_exchange *x = *place;
+    *place = x->waiting_next;
+    t->last = t->last == x ? before : t->last;
+    t->waiting--;
+    a->waiting--;
+    return x;
+}
+
+/* The tenant's first that may run: others may wait for a component that is busy. */
+static struct gb_exchange *pull_ready(struct gb_admission *a, struct gb_tenant *t) {
+    struct gb_exchange *before = NULL;
+    for (struct gb_exchange *x = t->first; x; before = x, x = x->waiting_next) {
+        if (may_run(a, x)) {
+            return pull(a, t, before);
+        }
+    }
+    return NULL;
+}
+
 /* Who runs next; NULL: nobody can. */
 static struct gb_exchange *next(struct gb_admission *a) {
     size_t tenants = 0;
@@ -88,17 +150,14 @@ static struct gb_exchange *next(struct gb_admission *a) {
     }
     for (size_t i = 0; i < 2 * tenants && a->round && a->running < a->running_max; i++) {
         struct gb_tenant *t = a->round;
-        if (!t->first || t->running >= t->concurrency || t->turns == 0) {
+        bool has_turn = t->turns > 0 && t->running < t->concurrency;
+        struct gb_exchange *x = has_turn ? pull_ready(a, t) : NULL;
+        if (!x) {
             rotate(a);
             continue;
         }
-        struct gb_exchange *x = t->first;
-        t->first = x->waiting_next;
-        t->waiting--;
-        a->waiting--;
         t->turns--;
-        t->running++;
-        a->running++;
+        enter(a, x);
         if (!t->first) {
             rotate(a); /* nobody waits: nothing may point to the tenant any more */
         }
@@ -148,9 +207,8 @@ enum gb_admitted gb_admit(struct gb_admission *a, struct gb_exchange *x, struct 
     struct gb_tenant *t = x->tenant->tenant;
     enum gb_admitted answer = GB_ADMITTED;
     pthread_mutex_lock(&a->lock);
-    if (a->running < a->running_max && t->running < t->concurrency && !t->first) {
-        a->running++;
-        t->running++;
+    if (may_run(a, x)) { /* then nobody before it could: who leaves starts all who can */
+        enter(a, x);
     } else if (t->waiting < t->queue_max) {
         gb_exchange_ref(x);
         push(a, t, x);
@@ -176,9 +234,7 @@ void gb_admit_forget(struct gb_admission *a, struct gb_exchange *x) {
         at = at->waiting_next;
     }
     if (at) {
-        *(before ? &before->waiting_next : &t->first) = x->waiting_next;
-        t->last = t->last == x ? before : t->last;
-        t->waiting--;
+        (void)pull(a, t, before);
     }
     if (at && !t->first) {
         for (struct gb_tenant **p = &a->round; *p; p = &(*p)->next) {
@@ -199,13 +255,22 @@ void gb_admit_forget(struct gb_admission *a, struct gb_exchange *x) {
     }
 }
 
-void gb_admit_leave(struct gb_admission *a, struct gb_tenant *t) {
+void gb_admit_leave(struct gb_admission *a, struct gb_exchange *x, uint64_t inference_us) {
+    struct gb_exchange *first = NULL;
+    struct gb_exchange **last = &first;
     pthread_mutex_lock(&a->lock);
     a->running--;
-    t->running--;
-    struct gb_exchange *x = next(a);
+    x->tenant->tenant->running--;
+    x->tenant->tenant->inference_us += inference_us;
+    x->route->component->running--;
+    for (struct gb_exchange *n; (n = next(a)) != NULL; last = &n->waiting_next) {
+        n->waiting_next = NULL;
+        *last = n;
+    }
     pthread_mutex_unlock(&a->lock);
-    if (x) {
-        gb_exchange_post(x, GB_POST_START); /* which takes over the queue's reference */
+    while (first) {
+        struct gb_exchange *n = first;
+        first = n->waiting_next;
+        gb_exchange_post(n, GB_POST_START); /* which takes over the queue's reference */
     }
 }

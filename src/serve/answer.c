@@ -39,7 +39,7 @@ static void on_done(void *user, struct gb_call_result *result) {
     x->call = NULL;
     x->admitted = false;
     gb_observe_call(x, result);
-    gb_admit_leave(&x->loop->server->admission, x->tenant->tenant);
+    gb_admit_leave(&x->loop->server->admission, x, result->usage.inference_us);
     pthread_mutex_lock(&x->lock);
     bool settled = x->gone || x->head_written || (x->has_head && x->out_end);
     x->over = true;
@@ -138,7 +138,7 @@ void gb_answer_start(struct gb_exchange *x) {
         return;
     }
     x->admitted = false;
-    gb_admit_leave(&s->admission, x->tenant->tenant);
+    gb_admit_leave(&s->admission, x, 0);
     if (wanted) {
         gb_exchange_fail(x, err);
     }

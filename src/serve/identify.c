@@ -128,16 +128,37 @@ static struct gb_app_tenant *by_host(const struct gb_app *a, struct gb_span host
     return NULL;
 }
 
+static size_t count_fields(const struct gb_http_head *head, const char *name,
+                           const struct gb_http_field **ret_first) {
+    size_t n = 0;
+    for (size_t i = 0; i < head->fields_len; i++) {
+        if (gb_http_name_is(head->fields[i].name, name)) {
+            *ret_first = n == 0 ? &head->fields[i] : *ret_first;
+            n++;
+        }
+    }
+    return n;
+}
+
+static struct gb_app_tenant *refuse_twice(const char *name, struct gb_error **err) {
+    gb_fail(err, GB_UNAUTHORIZED, "the request names its tenant twice");
+    gb_hint(err, "The proxy must replace %s, not add to what the client sent.", name);
+    return NULL;
+}
+
 struct gb_app_tenant *gb_app_identify(const struct gb_app *a, const struct gb_http_head *head,
                                       const struct sockaddr *peer, struct gb_error **err) {
     const struct gb_manifest_host *host = &a->manifest->host;
     struct gb_app_tenant *found = NULL;
     struct gb_span key;
-    const struct gb_http_field *named =
-        host->tenant_header ? gb_http_find(head, host->tenant_header) : NULL;
+    const struct gb_http_field *named = NULL;
+    size_t named_times = host->tenant_header ? count_fields(head, host->tenant_header, &named) : 0;
     if (key_of(head, &key)) {
         found = by_key(a, head, key);
     } else if (named && is_trusted(host, peer)) {
+        if (named_times > 1) { /* one is the client's: a proxy that appends must not be believed */
+            return refuse_twice(host->tenant_header, err);
+        }
         found = by_proxy(a, named->value);
     } else {
         found = by_host(a, host_of(head));

@@ -62,10 +62,10 @@ struct gb_tenant {
     struct gb_account *account;
     struct gb_flow *flow;
     struct gb_services *services;
-    uint32_t weight;
-    uint64_t requests_per_second, burst;
-    uint32_t concurrency, queue_max;
     /* under the lock of the admission */
+    uint32_t weight;
+    uint64_t requests_per_second, burst, inference_us_max;
+    uint32_t concurrency, queue_max;
     uint32_t running;
     uint32_t waiting;
     struct gb_exchange *first, *last;
@@ -74,11 +74,16 @@ struct gb_tenant {
     uint32_t turns;         /* left in this round */
     double tokens;          /* of the rate */
     uint64_t tokens_at_us;
+    uint64_t inference_us;  /* used since minute_us */
+    uint64_t minute_us;
     _Atomic uint32_t connections;
     struct gb_observed observed;
 };
 struct gb_tenant *gb_tenant_new(struct gb_server *s, const struct gb_manifest *m,
                                 const struct gb_manifest_tenant *t, struct gb_error **err);
+/* What another manifest says of it. */
+void gb_tenant_configure(struct gb_server *s, struct gb_tenant *n, const struct gb_manifest *m,
+                         const struct gb_manifest_tenant *t);
 struct gb_tenant *gb_tenant_ref(struct gb_tenant *t);
 void gb_tenant_unref(struct gb_tenant *t);
 
@@ -91,6 +96,8 @@ struct gb_app_component {
     const char **models;
     char **env; /* "K=V" */
     struct gb_preopen *preopens;
+    uint32_t concurrency;
+    uint32_t running; /* under the lock of the admission, alone of an app */
 };
 struct gb_app_function {
     char *name; /* "greet" */
@@ -148,14 +155,14 @@ void gb_admission_init(struct gb_admission *a, uint32_t running_max);
 /* Nobody starts any more; who waits is dropped. Without running loops. */
 void gb_admission_close(struct gb_admission *a);
 void gb_admission_fini(struct gb_admission *a);
-/* One token of the tenant's rate. */
+/* One token of the tenant's rate, and whether its minute has inference left. */
 bool gb_admit_rate(struct gb_admission *a, struct gb_tenant *t, struct gb_error **err);
 /* REFUSED: *err says why. WAITS: gb_exchange_post(GB_POST_START) comes when it is its turn. */
 enum gb_admitted gb_admit(struct gb_admission *a, struct gb_exchange *x, struct gb_error **err);
 /* It no longer waits for its turn. If its turn has come already, START is posted all the same. */
 void gb_admit_forget(struct gb_admission *a, struct gb_exchange *x);
-/* A call of that tenant is over; whoever is next is posted. */
-void gb_admit_leave(struct gb_admission *a, struct gb_tenant *t);
+/* A call that was admitted is over, with so much inference; whoever is next is posted. */
+void gb_admit_leave(struct gb_admission *a, struct gb_exchange *x, uint64_t inference_us);
 
 /* ---- exchange.c ---- */
 

@@ -277,6 +277,10 @@ static void reload(struct gb_server *s) {
     }
     gb_app_unref(s->app);
     s->app = app;
+    gb_account_set_max(s->account, app->manifest->host.memory_bytes);
+    for (size_t i = 0; i < app->manifest->tenants_len; i++) {
+        gb_tenant_configure(s, app->tenants[i].tenant, app->manifest, app->tenants[i].m);
+    }
     atomic_fetch_add(&s->reloads, 1);
     pthread_mutex_lock(&s->admission.lock);
     s->reload_error[0] = '\0';

@@ -25,15 +25,25 @@ struct gb_tenant *gb_tenant_new(struct gb_server *s, const struct gb_manifest *m
         return NULL;
     }
     gb_observe_tenant(s, n);
-    struct gb_manifest_limits limits = gb_manifest_limits_of(m, NULL, t);
-    n->weight = (uint32_t)t->weight;
-    n->requests_per_second = t->budgets.requests_per_second;
-    n->burst = t->budgets.burst ? t->budgets.burst : n->requests_per_second;
-    n->concurrency = (uint32_t)(limits.concurrency ? limits.concurrency : m->host.calls);
-    n->queue_max = (uint32_t)limits.queue;
+    gb_tenant_configure(s, n, m, t);
     n->tokens = (double)n->burst;
     n->tokens_at_us = gb_now_us();
     return n;
+}
+
+void gb_tenant_configure(struct gb_server *s, struct gb_tenant *n, const struct gb_manifest *m,
+                         const struct gb_manifest_tenant *t) {
+    struct gb_manifest_limits limits = gb_manifest_limits_of(m, NULL, t);
+    gb_account_set_max(n->account, t->budgets.memory_bytes);
+    gb_flow_set_weight(n->flow, (uint32_t)t->weight);
+    pthread_mutex_lock(&s->admission.lock);
+    n->weight = (uint32_t)t->weight;
+    n->requests_per_second = t->budgets.requests_per_second;
+    n->burst = t->budgets.burst ? t->budgets.burst : n->requests_per_second;
+    n->inference_us_max = t->budgets.inference_ms_per_minute * 1000;
+    n->concurrency = (uint32_t)(limits.concurrency ? limits.concurrency : m->host.calls);
+    n->queue_max = (uint32_t)limits.queue;
+    pthread_mutex_unlock(&s->admission.lock);
 }
 
 struct gb_tenant *gb_tenant_ref(struct gb_tenant *t) {
