@@ -60,13 +60,24 @@ static void on_done(void *user, struct gb_call_result *result) {
 
 /* ---- starting ---- */
 
+static bool begins_with_quote(struct gb_span text) {
+    size_t at = 0;
+    while (at < text.len && memchr(" \t\r\n", text.ptr[at], 4)) {
+        at++;
+    }
+    return at < text.len && text.ptr[at] == '"';
+}
+
 /* An agent's argument: the body, or the text that it is a JSON string of. */
 static bool read_argument(struct gb_exchange *x, struct gb_error **err) {
     x->spec.argument = gb_span_make(x->body.ptr, x->body.len);
     if (!x->is_json) {
         return true;
     }
-    yyjson_doc *doc = yyjson_read_opts((char *)x->body.ptr, x->body.len, NULL, NULL);
+    /* Only what begins as a string is read: a tree of values takes many times its text. */
+    bool may_be = begins_with_quote(gb_span_make(x->body.ptr, x->body.len));
+    yyjson_doc *doc =
+        may_be ? yyjson_read_opts((char *)x->body.ptr, x->body.len, NULL, NULL) : NULL;
     yyjson_val *root = yyjson_doc_get_root(doc);
     bool ok = yyjson_is_str(root);
     if (ok) { /* it is never longer than what it was written as */

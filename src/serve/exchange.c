@@ -466,8 +466,25 @@ static void stop_waiting(struct gb_exchange *x) {
     }
 }
 
+/* What a call of the system said of a path of ours, such as a folder that is gone, is neither the
+ * client's fault nor its business. Takes the error. */
+static struct gb_error *for_clients(const struct gb_exchange *x, struct gb_error *error) {
+    bool ours = error->sys_errno != 0 &&
+                (error->code == GB_NOT_FOUND || error->code == GB_PERMISSION_DENIED ||
+                 error->code == GB_INVALID_ARGUMENT);
+    struct gb_error *told = NULL;
+    if (ours) {
+        gb_log(GB_LOG_ERROR, "request %s: %s: %s", x->id, gb_code_text(error->code),
+               error->message);
+        gb_fail(&told, GB_IO, "the server could not read something it needs");
+        gb_error_free(error);
+    }
+    return ours ? told : error;
+}
+
 void gb_exchange_fail(struct gb_exchange *x, struct gb_error *error) {
     struct gb_buf body;
+    error = for_clients(x, error);
     unsigned retry_s = gb_problem_retry_after_s(error->code);
     x->code = error->code;
     gb_buf_init(&body, 64 * 1024);

@@ -88,3 +88,17 @@ def test_outbound_hosts_are_not_built(tmp_path):
     assert s.process.wait(gb.TIMEOUT_S) != 0
     assert "error: unsupported:" in s.log and "allowed-outbound-hosts" in s.log
     s.kill()
+
+
+def test_a_folder_that_is_gone_is_not_told(tmp_path):
+    """Where the host keeps its files is the operator's to know: it is in the log."""
+    folder = tmp_path / "secret-place"
+    folder.mkdir()
+    text = (serving.component("edge", "hello-http", f'dirs = ["{folder}::/data"]')
+            + serving.route("/", "edge"))
+    with serving.Server(tmp_path, text) as s:
+        assert s.ask("GET", "/").status == 200
+        folder.rmdir()
+        answer = s.ask("GET", "/").refused(500, "io")
+        assert b"secret" not in answer.body
+        gb.wait_for(lambda: "secret-place" in s.log, serving.READ_TIMEOUT_S)
