@@ -365,9 +365,6 @@ static struct gb_kv_tenant *eviction(struct gb_kv *kv) {
     if (open <= kv->open_max || !oldest) {
         return NULL;
     }
-    if (oldest->in_line) { /* it has work, and will be opened again at once: as good as another */
-        return NULL;
-    }
     oldest->running = true;
     return oldest;
 }
@@ -378,7 +375,7 @@ static void evict(struct gb_kv *kv, struct gb_kv_tenant *t) {
     pthread_mutex_lock(&kv->lock);
     t->is_open = false;
     t->running = false;
-    line_up(t);
+    line_up(t); /* it may have stood there, and have been passed over */
 }
 
 /* Under the lock, which it gives up while it works. */
@@ -424,7 +421,8 @@ static void *thread_main(void *user) {
             break;
         }
         struct gb_kv_tenant *t = line_take(kv);
-        if (t->reads.first || t->writes.first) { /* else they were dropped meanwhile */
+        /* Requests may have been dropped meanwhile; what is being closed comes back. */
+        if (!t->running && (t->reads.first || t->writes.first)) {
             tenant_run(kv, t);
         }
     }

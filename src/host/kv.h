@@ -76,7 +76,7 @@ struct gb_kv_spec {
     void *user;
 };
 struct gb_kv_request;
-/* Refuses what breaks a limit of size before it is queued. */
+/* Refuses what breaks a limit of size before it is queued. `done` may come before this returns. */
 struct gb_kv_request *gb_kv_submit(struct gb_kv_tenant *t, const struct gb_kv_spec *spec,
                                    struct gb_error **err);
 /* Ends the caller's interest. A write that is under way may still happen, one that waits does

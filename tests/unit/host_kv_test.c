@@ -608,6 +608,47 @@ static void few_databases_are_open_at_a_time(void **state) {
     shop_free(&s);
 }
 
+static void busy_tenants_share_few_open_databases(void **state) {
+    (void)state;
+    struct shop s;
+    struct gb_kv_tenant *tenants[12];
+    static struct gb_kv_request *r[12][20];
+    struct waiter w = WAITER_INIT;
+    shop_folder(&s);
+    s.options.open_max = 3;
+    shop_open(&s);
+    for (int i = 0; i < 12; i++) {
+        char name[24];
+        snprintf(name, sizeof name, "tenant-%d", i);
+        tenants[i] = tenant(&s, name, MIB, 0);
+    }
+    struct gb_kv_entry e = {.key = gb_span_of("n")};
+    struct gb_kv_spec spec = {.verb = GB_KV_INCREMENT,
+                              .label = gb_span_of("default"),
+                              .entries = &e,
+                              .entries_len = 1,
+                              .delta = 1,
+                              .done = waiter_done,
+                              .user = &w};
+    for (int k = 0; k < 20; k++) {
+        for (int i = 0; i < 12; i++) {
+            r[i][k] = gb_kv_submit(tenants[i], &spec, NULL);
+            assert_non_null(r[i][k]);
+            assert_true(gb_kv_totals(s.kv).open <= 3 + 2); /* and one that each thread opens */
+        }
+    }
+    waiter_wait(&w, 12 * 20);
+    assert_true(gb_kv_totals(s.kv).open <= 3 + 2);
+    for (int i = 0; i < 12; i++) {
+        for (int k = 0; k < 20; k++) {
+            assert_null(gb_kv_request_error(r[i][k]));
+            gb_kv_request_drop(r[i][k]);
+        }
+        assert_string_equal(get(tenants[i], "n"), "20");
+    }
+    shop_free(&s);
+}
+
 static void requests_and_answers_are_charged(void **state) {
     (void)state;
     struct shop s;
@@ -655,6 +696,7 @@ int main(void) {
         cmocka_unit_test(a_full_queue_refuses_and_what_is_dropped_does_not_happen),
         cmocka_unit_test(a_request_may_be_dropped_at_any_time),
         cmocka_unit_test(few_databases_are_open_at_a_time),
+        cmocka_unit_test(busy_tenants_share_few_open_databases),
         cmocka_unit_test(requests_and_answers_are_charged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
