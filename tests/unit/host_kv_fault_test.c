@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Key-value stores on a disk that fails, in files that are damaged, and in a process that is
- * killed: what was answered is there, and nothing ends but the request. With GB_TEST_LONG the host
- * is killed a thousand times, and every fault is tried.
+ * killed: what was answered is there, and nothing ends but the request. GLOVEBOX_TEST_LONG: the
+ * host is killed five hundred times, and every fault is tried.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -73,7 +73,7 @@ static void check_book(struct shop *s, const struct book *b) {
 /* Every n-th call fails, once and from there on, until a run has met no fault. */
 static void sweep(void (*arm)(uint64_t nth, bool persistent), uint64_t (*hits)(void), bool twice) {
     for (int persistent = 0; persistent < 2; persistent++) {
-        uint64_t step = getenv("GB_TEST_LONG") ? 1 : twice ? 3 : 2;
+        uint64_t step = getenv("GLOVEBOX_TEST_LONG") ? 1 : twice ? 3 : 2;
         for (uint64_t nth = 1;; nth += step) {
             struct shop s;
             struct book b = {0};
@@ -412,7 +412,7 @@ static void kill_9_loses_nothing_that_was_acknowledged(void **state) {
     uint32_t acknowledged[WRITERS][7] = {{0}};
     uint32_t last[WRITERS] = {0};
     uint64_t acks = 0;
-    int rounds = getenv("GB_TEST_LONG") ? 1000 : 20;
+    int rounds = getenv("GLOVEBOX_TEST_LONG") ? 500 : 20;
     shop_folder(&s);
     for (int round = 0; round < rounds; round++) {
         int fds[2];

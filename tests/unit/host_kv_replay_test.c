@@ -322,7 +322,7 @@ static void no_failure_of_power_loses_an_answer(void **state) {
     shop_files(&s, path_note, path);
     int answered[KEYS] = {0};
     int counts[ANSWERED + 1] = {0};
-    size_t step = getenv("GB_TEST_LONG") ? 1 : 3;
+    size_t step = getenv("GLOVEBOX_TEST_LONG") ? 1 : 3;
     for (size_t end = 0; end <= tape.len; end++) {
         for (int model = 0; model < MODELS && end % step == 0; model++) {
             disk_make(end, (enum model)model);
