@@ -11,6 +11,7 @@
  * its runner. Ownership: lanes and flows are counted by the cells that point to them.
  */
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -211,6 +212,7 @@ static void *lane_main(void *user) {
         uint64_t start_us = thread_cpu_us();
         bool over = run_slice(cell);
         int64_t used_us = (int64_t)(thread_cpu_us() - start_us);
+        (void)sched_yield(); /* a loop that has become ready need not wait for the kernel's slice */
         pthread_mutex_lock(&l->lock);
         cell->flow->deficit_us -= used_us > 0 ? used_us : 1;
         bool again = !over && cell->lane_state == GB_LANE_RUNNING_AGAIN && !l->stop;

@@ -271,33 +271,10 @@ static bool make_tenant(struct gb_server *s, struct gb_app *a, struct gb_app_ten
 
 /* ---- the whole ---- */
 
-/* What the manifest can say and nothing here does yet is refused, not ignored. */
-static bool check_served(const struct gb_manifest *m, struct gb_error **err) {
-    if (m->routes_len == 0) { /* such as a file that is just being written */
-        gb_fail(err, GB_MANIFEST_INVALID, "\"%s\" has no routes: nothing would be served", m->file);
-        return gb_hint(err, "Add [[route]] with a path and a component or a static answer.");
-    }
-    if (m->host.otlp_endpoint) {
-        gb_fail(err, GB_UNSUPPORTED, "sending traces to \"%s\" (host.otlp-endpoint) is not built "
-                "into this version", m->host.otlp_endpoint);
-        return gb_hint(err, "Leave otlp-endpoint out: the log has each request's trace_id.");
-    }
-    for (size_t i = 0; i < m->components_len; i++) {
-        const struct gb_manifest_component *c = &m->components[i];
-        if (c->allowed_outbound_hosts.len > 0) {
-            gb_fail(err, GB_UNSUPPORTED, "component \"%s\" may send requests to \"%s\" "
-                    "(allowed-outbound-hosts), which is not built into this version", c->name,
-                    c->allowed_outbound_hosts.items[0]);
-            return gb_hint(err, "Write allowed-outbound-hosts = []: every request is refused.");
-        }
-    }
-    return true;
-}
-
 static bool fill(struct gb_server *s, struct gb_app *a, struct gb_app *previous,
                  struct gb_error **err) {
     const struct gb_manifest *m = a->manifest;
-    if (!check_served(m, err)) {
+    if (!gb_check_served(m, err)) {
         return false;
     }
     if (m->host.tls_cert) {

@@ -4,6 +4,7 @@
  *
  *   server.c    makes, runs, drains and frees all of it
  *   app.c       a manifest made ready: programs, tenants, routes; immutable, counted, swapped
+ *   served.c    what a manifest can say and nothing does yet, refused
  *   tenant.c    what a tenant's calls share · identify.c  who a request is from
  *   admit.c     how many calls run at once; who is next
  *   loop.c      a thread: its connections, its runner
@@ -137,6 +138,10 @@ void gb_app_unref(struct gb_app *a);
 /* Who a request is from. NULL with unauthorized. peer: for trusted proxies. */
 struct gb_app_tenant *gb_app_identify(const struct gb_app *a, const struct gb_http_head *head,
                                       const struct sockaddr *peer, struct gb_error **err);
+
+/* ---- served.c ---- */
+
+bool gb_check_served(const struct gb_manifest *m, struct gb_error **err);
 
 /* ---- admit.c ---- */
 

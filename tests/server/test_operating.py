@@ -46,8 +46,10 @@ def test_reload_under_load(tmp_path, ask):
                 time.sleep(0.1)
         assert not load.failures, load.failures[:3]
         assert len(load.latencies) > rounds * 4
+        # A client may have all of its answer a moment before its guest is gone.
+        gb.wait_for(lambda: s.state()["running"] == 0)
         state = s.state()
-        assert (state["reloads"], state["reloads_refused"], state["running"]) == (rounds, 0, 0)
+        assert (state["reloads"], state["reloads_refused"]) == (rounds, 0)
 
 
 def test_a_request_ends_under_what_it_began_with(tmp_path):
