@@ -2,6 +2,7 @@
 ;; Asks for memory for ever, whatever the answer.
 ;; code: deadline-exceeded
 ;; options: --deadline 200ms
+;; many: --memory 16MiB
 (module
   (memory (export "memory") 1)
   (func (export "_start")
