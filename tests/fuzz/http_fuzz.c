@@ -22,8 +22,6 @@
 #include "http/problem.h"
 #include "http/route.h"
 
-#define REPLAY_BYTES_MAX (1 << 20)
-
 static void require(bool ok, const char *what) {
     if (!ok) {
         fprintf(stderr, "broken: %s\n", what);
@@ -293,20 +291,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
     return 0;
 }
 
-#ifdef GB_FUZZ_REPLAY
-int main(int argc, char **argv) {
-    for (int i = 1; i < argc; i++) {
-        struct gb_error *err = NULL;
-        uint8_t *bytes = NULL;
-        size_t len = 0;
-        if (!gb_file_read(argv[i], REPLAY_BYTES_MAX, GB_INVALID_ARGUMENT, &bytes, &len, &err)) {
-            fprintf(stderr, "%s\n", err->message);
-            gb_error_free(err);
-            return 1;
-        }
-        LLVMFuzzerTestOneInput(bytes, len);
-        gb_free(bytes);
-    }
-    return 0;
-}
-#endif
+#include "replay.h"

@@ -10,7 +10,7 @@
 #include "base/file.h"
 #include "value_types.h"
 
-#define REPLAY_BYTES_MAX ((size_t)1 << 20)
+#define INPUT_BYTES_MAX ((size_t)1 << 20)
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
@@ -33,7 +33,7 @@ static void round_trip(uint32_t type, const struct gb_value *value) {
     struct gb_error *err = NULL;
     written(type, value, &first);
     struct gb_values *again = gb_values_read_one(&t_signature, type, "again", gb_buf_span(&first),
-                                                 REPLAY_BYTES_MAX * 10, NULL, &err);
+                                                 INPUT_BYTES_MAX * 10, NULL, &err);
     require(again && !err, "what was written can be read");
     size_t len;
     written(type, gb_values_items(again, &len), &second);
@@ -49,8 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
     struct gb_span json = gb_span_make(bytes + (len > 0 ? 1 : 0), len > 0 ? len - 1 : 0);
     bool one = type < T_COUNT;
     struct gb_values *v =
-        one ? gb_values_read_one(&t_signature, type, "value", json, REPLAY_BYTES_MAX, NULL, &err)
-            : gb_values_read(&t_signature, json, REPLAY_BYTES_MAX, NULL, &err);
+        one ? gb_values_read_one(&t_signature, type, "value", json, INPUT_BYTES_MAX, NULL, &err)
+            : gb_values_read(&t_signature, json, INPUT_BYTES_MAX, NULL, &err);
     require((v != NULL) == (err == NULL), "an error if and only if it fails");
     if (v) {
         size_t items_len;
@@ -67,20 +67,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
     return 0;
 }
 
-#ifdef GB_FUZZ_REPLAY
-int main(int argc, char **argv) {
-    for (int i = 1; i < argc; i++) {
-        struct gb_error *err = NULL;
-        uint8_t *bytes = NULL;
-        size_t len;
-        if (!gb_file_read(argv[i], REPLAY_BYTES_MAX, GB_INVALID_ARGUMENT, &bytes, &len, &err)) {
-            fprintf(stderr, "%s: %s\n", argv[i], err->message);
-            gb_error_free(err);
-            return 1;
-        }
-        LLVMFuzzerTestOneInput(bytes, len);
-        gb_free(bytes);
-    }
-    return 0;
-}
-#endif
+#include "replay.h"

@@ -16,7 +16,6 @@
 #include "base/file.h"
 #include "host/kv.h"
 
-#define REPLAY_BYTES_MAX (1 << 20)
 #define ENTRIES_MAX 64u
 #define REQUESTS_MAX 48u
 
@@ -231,20 +230,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
     return 0;
 }
 
-#ifdef GB_FUZZ_REPLAY
-int main(int argc, char **argv) {
-    for (int i = 1; i < argc; i++) {
-        struct gb_error *err = NULL;
-        uint8_t *bytes = NULL;
-        size_t len = 0;
-        if (!gb_file_read(argv[i], REPLAY_BYTES_MAX, GB_INVALID_ARGUMENT, &bytes, &len, &err)) {
-            fprintf(stderr, "%s\n", err->message);
-            gb_error_free(err);
-            return 1;
-        }
-        LLVMFuzzerTestOneInput(bytes, len);
-        gb_free(bytes);
-    }
-    return 0;
-}
-#endif
+#include "replay.h"

@@ -124,21 +124,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
     return 0;
 }
 
-#ifdef GB_FUZZ_REPLAY
-int main(int argc, char **argv) {
-    for (int i = 1; i < argc; i++) {
-        struct gb_error *err = NULL;
-        uint8_t *bytes = NULL;
-        size_t len;
-        if (!gb_file_read(argv[i], GB_MANIFEST_BYTES_MAX, GB_INVALID_ARGUMENT, &bytes, &len,
-                          &err)) {
-            fprintf(stderr, "%s: %s\n", argv[i], err->message);
-            gb_error_free(err);
-            return 1;
-        }
-        LLVMFuzzerTestOneInput(bytes, len);
-        gb_free(bytes);
-    }
-    return 0;
-}
-#endif
+#include "replay.h"

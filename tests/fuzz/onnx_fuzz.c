@@ -10,8 +10,6 @@
 #include "base/file.h"
 #include "model/model.h"
 
-#define REPLAY_BYTES_MAX ((size_t)64 << 20)
-
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
 static void require(bool holds, const char *what) {
@@ -52,25 +50,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
     return 0;
 }
 
-#ifdef GB_FUZZ_REPLAY
-int main(int argc, char **argv) {
-    for (int i = 1; i < argc; i++) {
-        struct gb_error *err = NULL;
-        struct gb_onnx_summary summary;
-        uint8_t *bytes = NULL;
-        size_t len = 0;
-        if (!gb_file_read(argv[i], REPLAY_BYTES_MAX, GB_MODEL_TOO_LARGE, &bytes, &len, &err)) {
-            printf("%s\t%s\t%s\n", argv[i], gb_code_text(err->code), err->message);
-            gb_error_clear(&err);
-            continue;
-        }
-        LLVMFuzzerTestOneInput(bytes, len);
-        bool ok = gb_onnx_check(gb_span_make(bytes, len), &summary, &err);
-        printf("%s\t%s\t%s\n", argv[i], ok ? "ok" : gb_code_text(err->code),
-               ok ? "" : err->message);
-        gb_error_clear(&err);
-        gb_free(bytes);
-    }
-    return 0;
-}
-#endif
+#include "replay.h"

@@ -25,7 +25,6 @@
 #define JOBS_MAX 24u
 #define ORDERS_MAX 256u
 #define SLAB_BYTES GB_MIB
-#define REPLAY_BYTES_MAX ((size_t)1 << 20)
 #define NO_SUCH_PID 0x7fffffff
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
@@ -353,20 +352,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
     return 0;
 }
 
-#ifdef GB_FUZZ_REPLAY
-int main(int argc, char **argv) {
-    for (int i = 1; i < argc; i++) {
-        struct gb_error *err = NULL;
-        uint8_t *bytes = NULL;
-        size_t len = 0;
-        if (!gb_file_read(argv[i], REPLAY_BYTES_MAX, GB_INVALID_ARGUMENT, &bytes, &len, &err)) {
-            fprintf(stderr, "%s\n", err->message);
-            gb_error_free(err);
-            return 1;
-        }
-        LLVMFuzzerTestOneInput(bytes, len);
-        gb_free(bytes);
-    }
-    return 0;
-}
-#endif
+#include "replay.h"

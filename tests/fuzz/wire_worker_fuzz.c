@@ -15,8 +15,6 @@
 #include "base/num.h"
 #include "wire/wire.h"
 
-#define REPLAY_BYTES_MAX ((size_t)1 << 20)
-
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
 static void require(bool holds, const char *what) {
@@ -130,20 +128,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
     return 0;
 }
 
-#ifdef GB_FUZZ_REPLAY
-int main(int argc, char **argv) {
-    for (int i = 1; i < argc; i++) {
-        struct gb_error *err = NULL;
-        uint8_t *bytes = NULL;
-        size_t len = 0;
-        if (!gb_file_read(argv[i], REPLAY_BYTES_MAX, GB_INVALID_ARGUMENT, &bytes, &len, &err)) {
-            fprintf(stderr, "%s\n", err->message);
-            gb_error_free(err);
-            return 1;
-        }
-        LLVMFuzzerTestOneInput(bytes, len);
-        gb_free(bytes);
-    }
-    return 0;
-}
-#endif
+#include "replay.h"

@@ -18,7 +18,6 @@
 #include "base/num.h"
 #include "worker/serve.h"
 
-#define REPLAY_BYTES_MAX ((size_t)1 << 20)
 #define DATA_BYTES 65536u
 #define SLAB_BYTES (GB_SLAB_DATA_OFFSET + DATA_BYTES)
 #define JOBS 8u          /* places for job blocks, in the first half of the data */
@@ -258,20 +257,4 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
     return 0;
 }
 
-#ifdef GB_FUZZ_REPLAY
-int main(int argc, char **argv) {
-    for (int i = 1; i < argc; i++) {
-        struct gb_error *err = NULL;
-        uint8_t *bytes = NULL;
-        size_t len = 0;
-        if (!gb_file_read(argv[i], REPLAY_BYTES_MAX, GB_INVALID_ARGUMENT, &bytes, &len, &err)) {
-            fprintf(stderr, "%s\n", err->message);
-            gb_error_free(err);
-            return 1;
-        }
-        LLVMFuzzerTestOneInput(bytes, len);
-        gb_free(bytes);
-    }
-    return 0;
-}
-#endif
+#include "replay.h"
