@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <gnu/libc-version.h>
 #include <openssl/crypto.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -18,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cores.h"
 #include "base/num.h"
 #include "lib/json.h"
 
@@ -252,12 +252,10 @@ static void check_limits(struct doctor *d) {
 
 static void check_machine(struct doctor *d) {
     char detail[128];
-    cpu_set_t set;
-    int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
     long pages = sysconf(_SC_PHYS_PAGES);
     long page_bytes = sysconf(_SC_PAGESIZE);
     uint64_t memory = pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : 0;
-    snprintf(detail, sizeof detail, "%d cores, %llu MiB of memory", cores,
+    snprintf(detail, sizeof detail, "%u cores, %llu MiB of memory", gb_cores(),
              (unsigned long long)(memory / GB_MIB));
     add_check(d, (struct check){.name = "machine", .ok = true, .detail = detail});
     struct timespec step = {0};

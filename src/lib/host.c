@@ -6,9 +6,9 @@
  */
 #include "lib/lib.h"
 
-#include <sched.h>
 #include <string.h>
 
+#include "base/cores.h"
 #include "base/log.h"
 #include "base/num.h"
 #include "sandbox/custom.h"
@@ -16,7 +16,7 @@
 #define HOST_BYTES_DEFAULT (4 * GB_GIB)
 #define BUDGET_BYTES_DEFAULT (256 * GB_MIB)
 #define CALLS_MAX_DEFAULT 16u
-#define THREADS_DEFAULT_MAX 4
+#define THREADS_DEFAULT_MAX 4u
 
 void gb_text_free(char *text) {
     gb_free(text);
@@ -54,9 +54,7 @@ bool gb_lib_options_copy(void *ret_options, size_t our_bytes, const void *option
 }
 
 static uint32_t default_threads(void) {
-    cpu_set_t set;
-    int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    return (uint32_t)GB_MAX(1, GB_MIN(cores, THREADS_DEFAULT_MAX));
+    return GB_MIN(gb_cores(), THREADS_DEFAULT_MAX);
 }
 
 struct gb_registry_options gb_lib_registry_options(const struct gb_host_options *options,
