@@ -16,6 +16,7 @@
 #include "lib/lib.h"
 #include "manifest/manifest.h"
 #include "model/digest.h"
+#include "serve/serve.h"
 
 #define ERRORS_MAX 200u
 
@@ -318,14 +319,6 @@ static void check_route(struct check *c, const struct gb_manifest_route *route) 
 
 /* ---- routes together, in the table that serves them ---- */
 
-static unsigned methods_of(const struct gb_manifest_route *r) {
-    unsigned methods = 0;
-    for (size_t i = 0; i < r->methods.len; i++) {
-        methods |= GB_HTTP_METHOD_BIT(gb_http_method_of(gb_span_of(r->methods.items[i])));
-    }
-    return methods;
-}
-
 static void add_shadow(void *user, void *closer, void *wider) {
     struct check *c = user;
     const struct gb_manifest_route *a = closer;
@@ -351,7 +344,7 @@ static void check_table(struct check *c, const struct gb_manifest_tenant *t) {
         const struct gb_manifest_route *r = &c->m->routes[i];
         any = any || r->tenant == t;
         if ((!r->tenant || r->tenant == t) &&
-            !gb_routes_add(table, r->path, methods_of(r), (void *)(uintptr_t)r, &e)) {
+            !gb_routes_add(table, r->path, gb_serve_methods(r), (void *)(uintptr_t)r, &e)) {
             add_at(c, &r->at, "route", r->path, gb_take(&e));
         }
     }
@@ -384,6 +377,7 @@ static void check_tables(struct check *c) {
 static bool check_things(struct check *c, const struct gb_host_options *options,
                          struct gb_error **err) {
     const struct gb_manifest *m = c->m;
+    struct gb_error *e = NULL;
     c->host = gb_host_new(options, err);
     c->inspections = gb_calloc(m->components_len + 1, sizeof *c->inspections, err);
     c->inspected = gb_calloc(m->components_len + 1, sizeof *c->inspected, err);
@@ -401,6 +395,10 @@ static bool check_things(struct check *c, const struct gb_host_options *options,
         check_route(c, &m->routes[i]);
     }
     check_tables(c);
+    if (!gb_check_served(m, &e)) {
+        add(c, e, false);
+        gb_error_free(e);
+    }
     return true;
 }
 

@@ -389,10 +389,6 @@ static bool note_unused(struct gb_reader *r) {
                          m->components[i].name);
         }
     }
-    if (m->routes_len == 0) {
-        gb_note_warning(r, NULL, GB_MANIFEST_INVALID, "there are no routes: nothing is served");
-        gb_note_hint(r, "Write [[route]] with path = \"/...\" and component = \"NAME\".");
-    }
     return true;
 }
 

@@ -20,13 +20,23 @@ struct gb_address {
     uint32_t connections;
 };
 
-static void bytes_of(const struct sockaddr_storage *peer, uint8_t ret[16]) {
+static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff}; /* ::ffff:0:0/96: IPv4 */
+
+void gb_address_bytes(const struct sockaddr *peer, uint8_t ret[16]) {
     memset(ret, 0, 16);
-    if (peer->ss_family == AF_INET) {
+    if (peer->sa_family == AF_INET) {
+        memcpy(ret, mapped, sizeof mapped);
         memcpy(ret + 12, &((const struct sockaddr_in *)(const void *)peer)->sin_addr, 4);
-        ret[11] = 4;
-    } else if (peer->ss_family == AF_INET6) {
-        memcpy(ret, &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr, 8);
+    } else if (peer->sa_family == AF_INET6) {
+        memcpy(ret, &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr, 16);
+    }
+}
+
+/* What is counted as one: an IPv4 address, also one that came over IPv6; an IPv6 client's /64. */
+static void bytes_of(const struct sockaddr_storage *peer, uint8_t ret[16]) {
+    gb_address_bytes((const struct sockaddr *)peer, ret);
+    if (memcmp(ret, mapped, sizeof mapped) != 0) {
+        memset(ret + 8, 0, 8);
     }
 }
 

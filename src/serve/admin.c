@@ -10,10 +10,6 @@ static const struct gb_http_field text = {
     {(const uint8_t *)"content-type", 12},
     {(const uint8_t *)"text/plain; version=0.0.4; charset=utf-8", 40}};
 
-static bool is(const struct gb_http_head *head, const char *path) {
-    return head->path.len == strlen(path) && memcmp(head->path.ptr, path, head->path.len) == 0;
-}
-
 static void answer_text(struct gb_conn *c, uint32_t status, const char *body) {
     gb_conn_answer(c, status, &json, 1, gb_span_of(body));
 }
@@ -38,14 +34,14 @@ void gb_admin_answer(struct gb_conn *c, const struct gb_http_head *head) {
     if (head->method != GB_HTTP_GET && head->method != GB_HTTP_HEAD) {
         answer_text(c, 405, "{\"error\":{\"code\":\"method-not-allowed\",\"message\":\"only "
                             "GET\"}}\n");
-    } else if (is(head, "/-/live")) {
+    } else if (gb_span_is(head->path, "/-/live")) {
         answer_text(c, 200, "{\"live\":true}\n");
-    } else if (is(head, "/-/ready")) {
+    } else if (gb_span_is(head->path, "/-/ready")) {
         bool ready = gb_server_is_ready(c->loop->server);
         answer_text(c, ready ? 200 : 503, ready ? "{\"ready\":true}\n" : "{\"ready\":false}\n");
-    } else if (is(head, "/-/status")) {
+    } else if (gb_span_is(head->path, "/-/status")) {
         answer_status(c);
-    } else if (is(head, "/metrics")) {
+    } else if (gb_span_is(head->path, "/metrics")) {
         answer_metrics(c);
     } else {
         answer_text(c, 404, "{\"error\":{\"code\":\"not-found\",\"message\":\"here are /-/live, "

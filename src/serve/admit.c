@@ -65,6 +65,25 @@ bool gb_admit_rate(struct gb_admission *a, struct gb_tenant *t, struct gb_error 
 
 /* ---- the queue, under the lock ---- */
 
+static void join_round(struct gb_admission *a, struct gb_tenant *t) {
+    t->in_round = true;
+    t->turns = t->weight;
+    t->next = NULL;
+    *(a->round ? &a->round_last->next : &a->round) = t;
+    a->round_last = t;
+}
+
+static void leave_round(struct gb_admission *a, struct gb_tenant *t) {
+    struct gb_tenant *before = NULL;
+    for (struct gb_tenant *at = a->round; at != t; at = at->next) {
+        before = at;
+    }
+    *(before ? &before->next : &a->round) = t->next;
+    a->round_last = a->round_last == t ? before : a->round_last;
+    t->next = NULL;
+    t->in_round = false;
+}
+
 static void push(struct gb_admission *a, struct gb_tenant *t, struct gb_exchange *x) {
     x->waiting_next = NULL;
     if (t->first) {
@@ -76,33 +95,16 @@ static void push(struct gb_admission *a, struct gb_tenant *t, struct gb_exchange
     t->waiting++;
     a->waiting++;
     if (!t->in_round) {
-        t->in_round = true;
-        t->turns = t->weight;
-        t->next = NULL;
-        if (a->round) {
-            a->round_last->next = t;
-        } else {
-            a->round = t;
-        }
-        a->round_last = t;
+        join_round(a, t);
     }
 }
 
-/* Takes the first tenant out of the round; puts it back at the end when it has somebody waiting. */
+/* The first tenant's turn is over: it goes to the end, or out when nobody of it waits. */
 static void rotate(struct gb_admission *a) {
     struct gb_tenant *t = a->round;
-    a->round = t->next;
-    t->next = NULL;
-    t->in_round = false;
+    leave_round(a, t);
     if (t->first) {
-        t->in_round = true;
-        t->turns = t->weight;
-        if (a->round) {
-            a->round_last->next = t;
-        } else {
-            a->round = t;
-        }
-        a->round_last = t;
+        join_round(a, t);
     }
 }
 
@@ -203,6 +205,19 @@ void gb_admission_close(struct gb_admission *a) {
     }
 }
 
+static bool refuse(struct gb_error **err) {
+    gb_fail(err, GB_OVERLOADED, "too many requests wait for their turn");
+    return gb_hint(err, "Try again later.");
+}
+
+bool gb_admit_has_room(struct gb_admission *a, const struct gb_exchange *x, struct gb_error **err) {
+    const struct gb_tenant *t = x->tenant->tenant;
+    pthread_mutex_lock(&a->lock);
+    bool room = may_run(a, x) || t->waiting < t->queue_max;
+    pthread_mutex_unlock(&a->lock);
+    return room || refuse(err);
+}
+
 enum gb_admitted gb_admit(struct gb_admission *a, struct gb_exchange *x, struct gb_error **err) {
     struct gb_tenant *t = x->tenant->tenant;
     enum gb_admitted answer = GB_ADMITTED;
@@ -218,8 +233,7 @@ enum gb_admitted gb_admit(struct gb_admission *a, struct gb_exchange *x, struct 
     }
     pthread_mutex_unlock(&a->lock);
     if (answer == GB_ADMIT_REFUSED) {
-        gb_fail(err, GB_OVERLOADED, "too many requests wait for their turn");
-        gb_hint(err, "Try again later.");
+        (void)refuse(err);
     }
     return answer;
 }
@@ -237,17 +251,7 @@ void gb_admit_forget(struct gb_admission *a, struct gb_exchange *x) {
         (void)pull(a, t, before);
     }
     if (at && !t->first) {
-        for (struct gb_tenant **p = &a->round; *p; p = &(*p)->next) {
-            if (*p == t) {
-                *p = t->next;
-                break;
-            }
-        }
-        t->in_round = false;
-        a->round_last = a->round;
-        while (a->round_last && a->round_last->next) {
-            a->round_last = a->round_last->next;
-        }
+        leave_round(a, t);
     }
     pthread_mutex_unlock(&a->lock);
     if (at) {

@@ -37,7 +37,6 @@ static void answer_value(struct gb_exchange *x, const struct gb_call_result *res
 static void on_done(void *user, struct gb_call_result *result) {
     struct gb_exchange *x = user;
     x->call = NULL;
-    x->admitted = false;
     gb_observe_call(x, result);
     gb_admit_leave(&x->loop->server->admission, x, result->usage.inference_us);
     pthread_mutex_lock(&x->lock);
@@ -141,14 +140,12 @@ void gb_answer_start(struct gb_exchange *x) {
     struct gb_server *s = x->loop->server;
     struct gb_error *err = NULL;
     x->waits = false;
-    x->admitted = true;
     pthread_mutex_lock(&x->lock);
     bool wanted = !x->gone && !x->over;
     pthread_mutex_unlock(&x->lock);
     if (wanted && start_call(x, &err)) {
         return;
     }
-    x->admitted = false;
     gb_admit_leave(&s->admission, x, 0);
     if (wanted) {
         gb_exchange_fail(x, err);

@@ -6,11 +6,10 @@
  * Threads: immutable once made, so any; counted. A tenant that the previous app had as well is the
  * same object, with all that it holds and waits for.
  */
-#include <openssl/evp.h>
 #include <string.h>
 
 #include "base/file.h"
-#include "base/log.h"
+#include "model/digest.h"
 #include "serve/serve_internal.h"
 
 #define PATH_JSON_BYTES_MAX 256 /* of what a line of the log says */
@@ -78,16 +77,12 @@ static bool make_grants(struct gb_app_component *c, struct gb_error **err) {
 
 static bool check_digest(const struct gb_manifest_component *m, struct gb_span bytes,
                          struct gb_error **err) {
-    uint8_t hash[32];
-    char text[7 + 64 + 1] = "sha256:";
+    char text[GB_DIGEST_TEXT_BYTES];
     if (!m->digest) {
         return true;
     }
-    if (EVP_Digest(bytes.ptr, bytes.len, hash, NULL, EVP_sha256(), NULL) != 1) {
-        return gb_fail(err, GB_INTERNAL, "could not hash \"%s\"", m->source);
-    }
-    for (size_t i = 0; i < sizeof hash; i++) {
-        snprintf(text + 7 + 2 * i, 3, "%02x", hash[i]);
+    if (!gb_digest_sha256(bytes, text, err)) {
+        return false;
     }
     return strcmp(text, m->digest) == 0 ||
            gb_fail(err, GB_DIGEST_MISMATCH, "component \"%s\" has the digest %s, not %s", m->name,
@@ -213,7 +208,7 @@ static bool make_route(struct gb_app *a, struct gb_app_route *r, struct gb_error
     return kind_of(r, &r->kind, err);
 }
 
-static unsigned methods_of(const struct gb_manifest_route *r) {
+unsigned gb_serve_methods(const struct gb_manifest_route *r) {
     unsigned methods = 0;
     for (size_t i = 0; i < r->methods.len; i++) {
         methods |= GB_HTTP_METHOD_BIT(gb_http_method_of(gb_span_of(r->methods.items[i])));
@@ -228,7 +223,7 @@ static struct gb_routes *make_routes(struct gb_app *a, const struct gb_manifest_
     for (size_t i = 0; routes && i < a->manifest->routes_len; i++) {
         const struct gb_manifest_route *r = &a->manifest->routes[i];
         if ((!r->tenant || r->tenant == t) &&
-            !gb_routes_add(routes, r->path, methods_of(r), &a->routes[i], err)) {
+            !gb_routes_add(routes, r->path, gb_serve_methods(r), &a->routes[i], err)) {
             gb_routes_free(routes);
             return NULL;
         }

@@ -101,7 +101,7 @@ static enum gb_h1_action on_head(void *user, const struct gb_http_head *head) {
         answer_error(c, err, &refusal);
         return GB_H1_GO;
     }
-    if (head->expect_continue && has_body) {
+    if (head->expect_continue && has_body && !c->exchange->over) {
         struct gb_span go = gb_h1_continue();
         (void)gb_buf_append(&c->wire, go.ptr, go.len, NULL);
     }

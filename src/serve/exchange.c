@@ -212,7 +212,8 @@ static bool fill(struct gb_exchange *x, struct gb_conn *c, const struct gb_http_
         if (gb_answer_wants_whole_body(x)) {
             body_max = GB_MIN(body_max, x->limits.text_bytes);
         }
-        if (!gb_h1_set_body_max(c->parser, body_max, err)) {
+        if (!gb_h1_set_body_max(c->parser, body_max, err) ||
+            (gb_answer_wants_whole_body(x) && !gb_admit_has_room(&s->admission, x, err))) {
             return false;
         }
     }
@@ -269,15 +270,16 @@ static bool make_room(struct gb_exchange *x, struct gb_buf *b, size_t *read, siz
     while (cap < need + 1) {
         cap *= 2;
     }
-    if (!gb_charge(x->account, GB_CHARGE_OUTPUT, cap - b->cap, err)) {
+    uint64_t price = x->on_us ? 0 : cap - b->cap;
+    if (!gb_charge(x->account, GB_CHARGE_OUTPUT, price, err)) {
         return false;
     }
     uint8_t *ptr = gb_realloc(b->ptr, cap, err);
     if (!ptr) {
-        gb_uncharge(x->account, GB_CHARGE_OUTPUT, cap - b->cap);
+        gb_uncharge(x->account, GB_CHARGE_OUTPUT, price);
         return false;
     }
-    x->charged += cap - b->cap;
+    x->charged += price;
     b->ptr = ptr;
     b->cap = cap;
     return true;
@@ -498,6 +500,9 @@ void gb_exchange_fail(struct gb_exchange *x, struct gb_error *error) {
     if (retry_s > 0) {
         snprintf(x->retry_after, sizeof x->retry_after, "%u", retry_s);
     }
+    pthread_mutex_lock(&x->lock);
+    x->on_us = true;
+    pthread_mutex_unlock(&x->lock);
     gb_exchange_answer(x, gb_problem_status(error->code, kind), &json, 1, gb_buf_span(&body));
     gb_log(GB_LOG_DEBUG, "request %s: %s: %s", x->id, gb_code_text(error->code), error->message);
     gb_buf_fini(&body);

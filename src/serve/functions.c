@@ -79,10 +79,6 @@ static struct gb_span short_name(const char *interface) {
     return gb_span_make(from, strcspn(from, "@"));
 }
 
-static bool is(struct gb_span a, const char *b) {
-    return a.len == strlen(b) && memcmp(a.ptr, b, a.len) == 0;
-}
-
 const struct gb_app_function *gb_functions_find(const struct gb_app_route *r, struct gb_span tail) {
     struct gb_span interface = short_name(r->m->interface);
     if (tail.len > 0 && tail.ptr[0] == '/') {
@@ -93,7 +89,7 @@ const struct gb_app_function *gb_functions_find(const struct gb_app_route *r, st
         tail = gb_span_make(tail.ptr + interface.len + 1, tail.len - interface.len - 1);
     }
     for (size_t i = 0; i < r->functions_len; i++) {
-        if (is(tail, r->functions[i].name)) {
+        if (gb_span_is(tail, r->functions[i].name)) {
             return &r->functions[i];
         }
     }

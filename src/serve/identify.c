@@ -4,7 +4,6 @@
  * host that it is for. A tenant with keys is never known by its host alone. Where a tenant
  * "default" has none of these, it takes what nobody else claims.
  */
-#include <arpa/inet.h>
 #include <openssl/evp.h>
 #include <string.h>
 
@@ -38,7 +37,7 @@ static bool key_of(const struct gb_http_head *head, struct gb_span *ret_key) {
 static bool host_matches(const char *pattern, struct gb_span host) {
     size_t len = strlen(pattern);
     if (pattern[0] != '*') {
-        return len == host.len && memcmp(pattern, host.ptr, len) == 0;
+        return gb_span_is(host, pattern);
     }
     return host.len >= len && memcmp(pattern + 1, host.ptr + host.len - (len - 1), len - 1) == 0;
 }
@@ -76,14 +75,8 @@ static bool in_range(const struct gb_cidr *range, const uint8_t address[16]) {
 }
 
 static bool is_trusted(const struct gb_manifest_host *host, const struct sockaddr *peer) {
-    uint8_t address[16] = {[10] = 0xff, [11] = 0xff};
-    if (peer->sa_family == AF_INET) {
-        memcpy(address + 12, &((const struct sockaddr_in *)(const void *)peer)->sin_addr, 4);
-    } else if (peer->sa_family == AF_INET6) {
-        memcpy(address, &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr, 16);
-    } else {
-        return false;
-    }
+    uint8_t address[16];
+    gb_address_bytes(peer, address);
     for (size_t i = 0; i < host->trusted_proxies.len; i++) {
         if (in_range(&host->trusted_proxy_ranges[i], address)) {
             return true;
@@ -110,8 +103,7 @@ static struct gb_app_tenant *by_key(const struct gb_app *a, const struct gb_http
 static struct gb_app_tenant *by_proxy(const struct gb_app *a, struct gb_span name) {
     for (size_t i = 0; i < a->manifest->tenants_len; i++) {
         const char *proxy_name = a->tenants[i].m->proxy_name;
-        if (proxy_name && strlen(proxy_name) == name.len &&
-            memcmp(proxy_name, name.ptr, name.len) == 0) {
+        if (proxy_name && gb_span_is(name, proxy_name)) {
             return &a->tenants[i];
         }
     }

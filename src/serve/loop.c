@@ -220,8 +220,8 @@ bool gb_loop_listen(struct gb_loop *l, int fd, bool admin, struct gb_error **err
 
 /* ---- life ---- */
 
-bool gb_loop_init(struct gb_loop *l, struct gb_server *s, uint32_t index, struct gb_error **err) {
-    *l = (struct gb_loop){.server = s, .index = index};
+bool gb_loop_init(struct gb_loop *l, struct gb_server *s, struct gb_error **err) {
+    *l = (struct gb_loop){.server = s};
     pthread_mutex_init(&l->post_lock, NULL);
     l->read_buffer = gb_alloc(GB_SERVE_READ_BYTES, err);
     l->plain_buffer = l->read_buffer ? gb_alloc(GB_SERVE_READ_BYTES, err) : NULL;

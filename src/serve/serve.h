@@ -36,4 +36,9 @@ void gb_server_stop(struct gb_server *s);   /* async-signal-safe; twice: without
 void gb_server_reload(struct gb_server *s); /* async-signal-safe */
 void gb_server_free(struct gb_server *s);
 
+/* Also for `check`, which serves nothing: what of a manifest would be refused although it is well
+ * formed (nothing does it yet), and a route's methods as bits, 0: all. */
+bool gb_check_served(const struct gb_manifest *m, struct gb_error **err);
+unsigned gb_serve_methods(const struct gb_manifest_route *r);
+
 #endif

@@ -139,10 +139,6 @@ void gb_app_unref(struct gb_app *a);
 struct gb_app_tenant *gb_app_identify(const struct gb_app *a, const struct gb_http_head *head,
                                       const struct sockaddr *peer, struct gb_error **err);
 
-/* ---- served.c ---- */
-
-bool gb_check_served(const struct gb_manifest *m, struct gb_error **err);
-
 /* ---- admit.c ---- */
 
 struct gb_admission {
@@ -162,6 +158,8 @@ void gb_admission_close(struct gb_admission *a);
 void gb_admission_fini(struct gb_admission *a);
 /* One token of the tenant's rate, and whether its minute has inference left. */
 bool gb_admit_rate(struct gb_admission *a, struct gb_tenant *t, struct gb_error **err);
+/* Whether it would be refused now: asked before a body is read that must be whole first. */
+bool gb_admit_has_room(struct gb_admission *a, const struct gb_exchange *x, struct gb_error **err);
 /* REFUSED: *err says why. WAITS: gb_exchange_post(GB_POST_START) comes when it is its turn. */
 enum gb_admitted gb_admit(struct gb_admission *a, struct gb_exchange *x, struct gb_error **err);
 /* It no longer waits for its turn. If its turn has come already, START is posted all the same. */
@@ -214,7 +212,6 @@ struct gb_exchange {
     struct gb_http_io io;
     bool is_json;  /* the body says that it is */
     bool waits;    /* for its turn */
-    bool admitted; /* counts as running */
     struct gb_exchange *waiting_next; /* under the admission's lock */
 
     /* under the loop's post lock */
@@ -230,6 +227,8 @@ struct gb_exchange {
     struct gb_http_field *trailers;
     size_t trailers_len;
     /* the response */
+    bool on_us; /* a problem of the host's: its few bytes are not charged, or a tenant without
+                   budget would never learn why */
     bool has_head, head_written;
     bool head_refused; /* it could not be written: what follows is the last try */
     uint32_t status;
@@ -384,7 +383,6 @@ void gb_conn_answer(struct gb_conn *c, uint32_t status, const struct gb_http_fie
 
 struct gb_loop {
     struct gb_server *server;
-    uint32_t index;
     pthread_t thread;
     bool started;
     uv_loop_t uv;
@@ -420,7 +418,7 @@ enum gb_loop_command {
     GB_LOOP_DRAIN = 1 << 1, /* accept nothing, close what is idle */
     GB_LOOP_END = 1 << 2    /* close all and return */
 };
-bool gb_loop_init(struct gb_loop *l, struct gb_server *s, uint32_t index, struct gb_error **err);
+bool gb_loop_init(struct gb_loop *l, struct gb_server *s, struct gb_error **err);
 bool gb_loop_start(struct gb_loop *l, struct gb_error **err);
 void gb_loop_command(struct gb_loop *l, unsigned commands, struct gb_app *app);
 void gb_loop_join(struct gb_loop *l);
@@ -439,6 +437,8 @@ struct gb_addresses {
     uint64_t key[2];
     struct gb_address **chains;
 };
+/* IPv4 as ::ffff:a.b.c.d; zeros for what is neither. */
+void gb_address_bytes(const struct sockaddr *peer, uint8_t ret[16]);
 bool gb_addresses_init(struct gb_addresses *a, struct gb_error **err);
 void gb_addresses_fini(struct gb_addresses *a);
 /* False: it has as many as it may, or there is no memory. */

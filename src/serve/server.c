@@ -9,10 +9,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cores.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "serve/serve_internal.h"
@@ -23,12 +23,6 @@
 #define DRAIN_LOOK_MS 20
 
 /* ---- making ---- */
-
-static uint32_t cores(void) {
-    cpu_set_t set;
-    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    return (uint32_t)GB_MAX(1, n);
-}
 
 static bool add_models(struct gb_server *s, struct gb_error **err) {
     const struct gb_manifest *m = s->manifest;
@@ -104,7 +98,7 @@ static bool make_engines(struct gb_server *s, struct gb_error **err) {
     registry.worker_path = s->options.worker_path;
     registry.ort_lib_path = s->options.ort_lib_path;
     registry.jail = host->jail == 1 ? GB_JAIL_BEST_EFFORT : GB_JAIL_STRICT;
-    registry.threads = GB_MIN(cores(), 4u);
+    registry.threads = GB_MIN(gb_cores(), 4u);
     registry.host_account = s->account;
     registry.cache_dir = host->cache_dir;
     s->registry = gb_registry_new(&registry, err);
@@ -125,20 +119,20 @@ static bool make_engines(struct gb_server *s, struct gb_error **err) {
     sandbox.cache = !s->options.no_cache;
     sandbox.cache_dir = host->cache_dir;
     s->sandbox = gb_sandbox_new(&sandbox, err);
-    uint32_t lanes = host->lanes ? (uint32_t)host->lanes : cores();
+    uint32_t lanes = host->lanes ? (uint32_t)host->lanes : gb_cores();
     s->lanes = s->sandbox ? gb_lanes_new(lanes, LANE_NICE, err) : NULL;
     return s->lanes != NULL;
 }
 
 static bool make_loops(struct gb_server *s, struct gb_error **err) {
     const struct gb_manifest_host *host = &s->manifest->host;
-    uint32_t n = host->loops ? (uint32_t)host->loops : cores();
+    uint32_t n = host->loops ? (uint32_t)host->loops : gb_cores();
     s->loops = gb_calloc(n, sizeof *s->loops, err);
     if (!s->loops) {
         return false;
     }
     for (; s->loops_len < n; s->loops_len++) {
-        if (!gb_loop_init(&s->loops[s->loops_len], s, s->loops_len, err)) {
+        if (!gb_loop_init(&s->loops[s->loops_len], s, err)) {
             s->loops_len++; /* what there is of it is freed */
             return false;
         }

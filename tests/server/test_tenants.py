@@ -112,6 +112,25 @@ def test_rate(tmp_path):
         assert c.ask("GET", "/fixed", host="attacker").status == 200
 
 
+def test_a_full_queue_is_said_before_the_body_is_read(tmp_path):
+    text = two_tenants(attacker="limits = { concurrency = 1, queue = 0 }")
+    text += serving.component("late", "agent") + serving.route("/late", "late", "agent")
+    with serving.Server(tmp_path, text) as s, s.raw() as busy, s.raw() as c:
+        busy.send(serving.request("POST", "/spin", body=b"x", host="attacker"))
+        s.wait_state(running=1)
+        c.send(b"POST /late HTTP/1.1\r\nhost: attacker\r\ncontent-length: 9\r\n"
+               b"expect: 100-continue\r\n\r\n")
+        c.answer().refused(503, "overloaded")  # and no "100 Continue" before it
+
+
+def test_who_has_no_budget_left_is_told_so(tmp_path):
+    text = two_tenants(attacker='budgets = { memory = "64KiB" }')
+    text += serving.component("late", "agent") + serving.route("/late", "late", "agent")
+    with serving.Server(tmp_path, text) as s, s.raw() as c:
+        c.send(serving.request("POST", "/late", body=b"x" * 200_000, host="attacker"))
+        c.answer().refused(429, "budget-exceeded")
+
+
 def test_concurrency_and_queue(tmp_path):
     """2 run, 3 wait, the rest is refused at once; the body is not waited for."""
     text = two_tenants(attacker="limits = { concurrency = 2, queue = 3 }")
